@@ -1,0 +1,77 @@
+# make synth     the CloudFormation of the platform, in cdk.out        PROFILE=walkthrough, ARGS='-c cluster.name=...'
+# make test      the fast suite
+# make check     all that CI runs
+# make bench     the figures of docs/benchmarks.md, measured here
+# make docs      the generated pages of docs/
+PYTHON ?= python3
+PROFILE ?= default
+ARGS ?=
+BIN := .venv/bin
+CDK := $(BIN)/cdk
+
+.DEFAULT_GOAL := synth
+.PHONY: synth test check format lint types architecture templates wheel docs bench clean
+# No telemetry, no notices: nothing but the registries at set-up is ever asked.
+export CDK_DISABLE_CLI_TELEMETRY := true
+
+synth: .venv/.synth
+	@rm -rf cdk.out
+	@$(CDK) synth --quiet -c profile=$(PROFILE) $(ARGS)
+	@echo "cdk.out holds the template (EksGpuStack.template.json) and its assets; deploy it with: $(CDK) deploy -c profile=$(PROFILE) $(ARGS)"
+
+test: .venv/.dev
+	@$(BIN)/pytest
+
+check: format lint types architecture test templates wheel
+
+format: .venv/.dev
+	$(BIN)/ruff format --check .
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+
+types: .venv/.dev
+	$(BIN)/mypy
+
+architecture: .venv/.dev
+	$(BIN)/lint-imports --no-cache
+
+# Every profile through the real CLI, with its validator and cdk-nag, and then cfn-lint on what came out.
+templates: .venv/.dev
+	@for profile in default walkthrough; do \
+		echo "$$profile: cdk synth, cdk-nag, cfn-lint"; \
+		$(CDK) synth --quiet -c profile=$$profile --output cdk.out/check-$$profile || exit 1; \
+		$(BIN)/cfn-lint cdk.out/check-$$profile/*.template.json || exit 1; \
+	done
+
+wheel: .venv/.dev
+	@rm -rf dist
+	$(BIN)/python -m build --no-isolation --wheel --outdir dist . >/dev/null
+	@$(BIN)/python -m pip install --quiet --no-deps --no-compile --target dist/installed dist/*.whl
+	@cd dist/installed && PYTHONPATH=. ../../$(BIN)/python -c "import karpenter_gpu as k; print(k.__file__); k.GpuPool(name='a', gpu_names=('l4',), gpu_limit=1); k.EksGpuStack"
+	@test -e dist/installed/karpenter_gpu/py.typed && test -e dist/installed/karpenter_gpu/cdk/drain_handler/index.py
+
+docs: .venv/.dev
+	$(BIN)/python docs/generate.py
+
+bench: .venv/.dev
+	$(BIN)/python benchmarks/bench.py
+
+clean:
+	rm -rf .venv node_modules cdk.out dist
+
+# The environment, made once, and again when a file that says what is in it changes.
+.venv/.synth: requirements.txt package-lock.json
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "$(PYTHON) is older than Python 3.10; name a newer one: make PYTHON=python3.12"; exit 1; }
+	@echo "Setting up .venv: the CDK, its kubectl layers and Node.js (about 250 MB, once)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --disable-pip-version-check --no-compile --progress-bar on -q -r requirements.txt
+	@$(BIN)/npm ci --no-audit --no-fund --loglevel=error
+	@printf '#!/bin/sh\n# The pinned CDK CLI on the Node.js of this environment.\nexec "%s" "%s" "$$@"\n' "$(CURDIR)/$(BIN)/node" "$(CURDIR)/node_modules/aws-cdk/bin/cdk" > $(CDK)
+	@chmod +x $(CDK)
+	@touch $@
+
+.venv/.dev: .venv/.synth requirements-dev.txt
+	@echo "Adding what tests and checks need to .venv"
+	@$(BIN)/python -m pip install --disable-pip-version-check --no-compile -q -r requirements-dev.txt
+	@touch $@

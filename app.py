@@ -1,0 +1,72 @@
+"""From the context of `cdk.json` and `-c` to a stack; the only reader of context and environment.
+
+A bad setting is told in a sentence, all of them in one run, and then nothing is left that could be deployed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from karpenter_gpu import EksGpuStack, InvalidSettings, platform_from_context  # first: it finds Node.js for the CDK
+
+import aws_cdk as cdk
+from cdk_nag import AwsSolutionsChecks
+
+HERE = Path(__file__).parent
+
+
+def main() -> int:
+    """Synthesize the platform; 0 when it can be deployed."""
+    out = Path(os.environ.get("CDK_OUTDIR", HERE / "cdk.out"))
+    # The CLI hands over the context of cdk.json; plain `python app.py` has it from here, and so gets the same template.
+    app = cdk.App(context=json.loads((HERE / "cdk.json").read_text())["context"], outdir=str(out))
+    cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app))
+    try:
+        platform = platform_from_context(app.node.get_all_context())
+        EksGpuStack(
+            app,
+            "EksGpuStack",
+            stack_name=platform.stack_name,
+            description=f"EKS cluster {platform.cluster.name} with GPU nodes on demand, by Karpenter",
+            env=_environment(platform.account, platform.region),
+            cluster=platform.cluster,
+            pools=platform.pools,
+            karpenter=platform.karpenter,
+            device_plugin=platform.device_plugin,
+            permissions_boundary=platform.permissions_boundary,
+        )
+        app.synth()
+    except InvalidSettings as error:
+        count = len(error.faults)
+        print(f"{count} setting{'s' * (count > 1)} cannot be used:", file=sys.stderr)
+        for fault in error.faults:
+            print(f"  {fault}", file=sys.stderr)
+        _leave_nothing_deployable(out)
+        return 1
+    except Exception:
+        _leave_nothing_deployable(out)
+        raise
+    return 0
+
+
+def _environment(account: str | None, region: str | None) -> cdk.Environment | None:
+    """Account and region as the settings say, or as the CLI's credentials do; else the stack is for any.
+
+    Without credentials the CLI still names a region, us-east-1, which nobody has chosen.
+    """
+    if account is None and region is None and os.environ.get("CDK_DEFAULT_ACCOUNT"):
+        account, region = os.environ["CDK_DEFAULT_ACCOUNT"], os.environ["CDK_DEFAULT_REGION"]
+    return cdk.Environment(account=account, region=region) if account or region else None
+
+
+def _leave_nothing_deployable(out: Path) -> None:
+    """Remove what an earlier run left, so that nobody takes it for this one's."""
+    for file in (out / "manifest.json", *out.glob("*.template.json")):
+        file.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""Karpenter's two Helm charts, in the one order that keeps its CRDs right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aws_cdk import Duration
+from aws_cdk import aws_eks_v2 as eks
+from constructs import Construct
+
+from karpenter_gpu.settings import KarpenterSettings
+
+
+class Charts(Construct):
+    """`karpenter-crd`, then `karpenter`.
+
+    A chart's own `crds/` are never upgraded by Helm, and what exists already it leaves alone; so the chart whose
+    templates are the CRDs goes first. (The CDK's handler reads `SkipCrds` and does not pass it on.)
+
+    Args:
+        cluster: With a kubectl provider.
+
+        settings: Version, namespace and where the charts lie.
+
+        crd_values, controller_values: Helm values.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        cluster: eks.ICluster,
+        settings: KarpenterSettings,
+        crd_values: Mapping[str, Any],
+        controller_values: Mapping[str, Any],
+    ) -> None:
+        super().__init__(scope, id)
+
+        def chart(id: str, name: str, values: Mapping[str, Any]) -> eks.HelmChart:
+            return eks.HelmChart(
+                self,
+                id,
+                cluster=cluster,
+                chart=name,
+                release=name,
+                repository=f"{settings.charts}/{name}",
+                version=settings.version,
+                namespace=settings.namespace,
+                create_namespace=settings.namespace != "kube-system",
+                values=dict(values) or None,
+                wait=True,
+                # Less than the handler's 15 minutes, so that a chart which does not come up is Helm's failure, with
+                # its reason, and not a function cut off in the middle of a release.
+                timeout=Duration.minutes(10),
+            )
+
+        self.crds = chart("Crds", "karpenter-crd", crd_values)
+        self.controller = chart("Controller", "karpenter", controller_values)
+        self.controller.node.add_dependency(self.crds)

@@ -1,0 +1,272 @@
+"""A new EKS cluster with all that must run before the first GPU node."""
+
+from __future__ import annotations
+
+from aws_cdk import Aws, Duration, RemovalPolicy, Stack
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_eks_v2 as eks
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from constructs import Construct, IDependable
+
+from karpenter_gpu import labels
+from karpenter_gpu.cdk.kubectl_layer import kubectl_layer
+from karpenter_gpu.cdk.nag import acknowledge, managed_policy
+from karpenter_gpu.policies.node import MANAGED_POLICIES, ipv6_cni_policy
+from karpenter_gpu.settings import POD_IDENTITY, NewCluster
+
+_EKS_GUIDE = "https://docs.aws.amazon.com/eks/latest/userguide"
+
+
+class EksCluster(Construct):
+    """The cluster, its OIDC provider, add-ons, system nodes and administrators.
+
+    Args:
+        settings: What the user asked for.
+
+        vpc: With private subnets that reach AWS.
+
+        identity: With `pod-identity` the EKS Pod Identity agent is installed.
+    """
+
+    def __init__(self, scope: Construct, id: str, *, settings: NewCluster, vpc: ec2.IVpc, identity: str) -> None:
+        super().__init__(scope, id)
+        self.ready: list[IDependable] = []
+        self._ipv6 = settings.ip_family == "ipv6"
+        self.cluster = self._cluster(settings, vpc)
+        self.oidc_provider = eks.OidcProviderNative(
+            self, "OidcProvider", url=self.cluster.cluster_open_id_connect_issuer_url
+        )
+        self._answer_for_the_handler()
+        self.admin_role = self._administrators(settings)
+
+        before = [self._addon("vpc-cni"), self._addon("kube-proxy")]
+        if identity == POD_IDENTITY:
+            before.append(self._addon("eks-pod-identity-agent"))
+        self.system_nodes = self._system_nodes(settings)
+        for addon in before:
+            self.system_nodes.node.add_dependency(addon)
+        coredns = self._addon("coredns")
+        coredns.node.add_dependency(self.system_nodes)
+        self.ready += [self.system_nodes, coredns]
+
+    @property
+    def system_node_labels(self) -> dict[str, str]:
+        """What tells the system nodes from others."""
+        return {labels.SYSTEM_NODE_LABEL: "true"}
+
+    def _cluster(self, settings: NewCluster, vpc: ec2.IVpc) -> eks.Cluster:
+        if settings.secrets_key_arn:
+            key = kms.Key.from_key_arn(self, "SecretsKey", settings.secrets_key_arn)
+        else:
+            key = kms.Key(
+                self,
+                "SecretsKey",
+                description=f"Kubernetes secrets of the EKS cluster {settings.name}",
+                enable_key_rotation=True,
+                removal_policy=RemovalPolicy.DESTROY,
+                pending_window=Duration.days(7),
+            )
+        access = eks.EndpointAccess.PRIVATE
+        if settings.public_access_cidrs:
+            access = eks.EndpointAccess.PUBLIC_AND_PRIVATE.only_from(*settings.public_access_cidrs)
+        cluster = eks.Cluster(
+            self,
+            "Cluster",
+            cluster_name=settings.name,
+            version=eks.KubernetesVersion.of(settings.kubernetes_version),
+            vpc=vpc,
+            vpc_subnets=[ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_WITH_EGRESS)],
+            ip_family=eks.IpFamily.IP_V6 if self._ipv6 else eks.IpFamily.IP_V4,
+            endpoint_access=access,
+            cluster_logging=[
+                eks.ClusterLoggingTypes.API,
+                eks.ClusterLoggingTypes.AUDIT,
+                eks.ClusterLoggingTypes.AUTHENTICATOR,
+                eks.ClusterLoggingTypes.CONTROLLER_MANAGER,
+                eks.ClusterLoggingTypes.SCHEDULER,
+            ],
+            secrets_encryption_key=key,
+            kubectl_provider_options=eks.KubectlProviderOptions(
+                kubectl_layer=kubectl_layer(self, "KubectlLayer", settings.kubernetes)
+            ),
+            # The default is Auto Mode, which brings a Karpenter of its own.
+            default_capacity_type=eks.DefaultCapacityType.NODEGROUP,
+            default_capacity=0,
+            bootstrap_self_managed_addons=False,
+            output_config_command=False,
+            # Every manifest here holds one object, so there is nothing to prune.
+            prune=False,
+        )
+        acknowledge(
+            cluster.role,
+            "IAM4",
+            managed_policy("AmazonEKSClusterPolicy"),
+            because=f"EKS asks for this policy on a cluster's role: {_EKS_GUIDE}/cluster-iam-role.html",
+        )
+        return cluster
+
+    def _administrators(self, settings: NewCluster) -> iam.Role | None:
+        """Cluster-admin for those named; for nobody else but a role that the account can take, if none are."""
+        principals = {f"Admin{n}": arn for n, arn in enumerate(settings.admins)}
+        role = None
+        if not principals:
+            role = iam.Role(
+                self,
+                "AdminRole",
+                assumed_by=iam.AccountRootPrincipal(),
+                description=f"kubectl with cluster-admin on the EKS cluster {settings.name}",
+            )
+            principals = {"Admin": role.role_arn}
+        policy = eks.AccessPolicy.from_access_policy_name(
+            "AmazonEKSClusterAdminPolicy", access_scope_type=eks.AccessScopeType.CLUSTER
+        )
+        # Whoever looks after a destroy that waits must still be let in.
+        self.ready += [
+            eks.AccessEntry(self, id, cluster=as_interface(self.cluster), principal=arn, access_policies=[policy])
+            for id, arn in principals.items()
+        ]
+        return role
+
+    def _addon(self, name: str) -> eks.Addon:
+        return eks.Addon(
+            self,
+            f"Addon-{name}",
+            cluster=as_interface(self.cluster),
+            addon_name=name,
+            preserve_on_delete=False,
+        )
+
+    def _system_nodes(self, settings: NewCluster) -> eks.Nodegroup:
+        nodes = settings.system_nodes
+        role = iam.Role(self, "SystemNodeRole", assumed_by=ec2_principal())
+        grant_node_policies(role, ipv6=self._ipv6)
+        template = ec2.CfnLaunchTemplate(
+            self,
+            "SystemNodeTemplate",
+            launch_template_data=ec2.CfnLaunchTemplate.LaunchTemplateDataProperty(
+                block_device_mappings=[
+                    ec2.CfnLaunchTemplate.BlockDeviceMappingProperty(
+                        device_name="/dev/xvda",
+                        ebs=ec2.CfnLaunchTemplate.EbsProperty(
+                            volume_size=nodes.disk_gib, volume_type="gp3", encrypted=True, delete_on_termination=True
+                        ),
+                    )
+                ],
+                metadata_options=ec2.CfnLaunchTemplate.MetadataOptionsProperty(
+                    http_tokens="required", http_put_response_hop_limit=1
+                ),
+            ),
+        )
+        group = eks.Nodegroup(
+            self,
+            "SystemNodes",
+            cluster=as_interface(self.cluster),
+            node_role=role,
+            subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_WITH_EGRESS),
+            ami_type=eks.NodegroupAmiType.AL2023_X86_64_STANDARD,
+            instance_types=[ec2.InstanceType(name) for name in nodes.instance_types],
+            min_size=nodes.count,
+            desired_size=nodes.count,
+            # One more, so that an update can bring up a new node before it takes an old one.
+            max_size=nodes.count + 1,
+            labels=self.system_node_labels,
+            launch_template_spec=eks.LaunchTemplateSpec(id=template.ref, version=template.attr_latest_version_number),
+        )
+        # The nodes call AWS while they join and while they leave.
+        group.node.add_dependency(role)
+        return group
+
+    def _answer_for_the_handler(self) -> None:
+        """What cdk-nag finds in the CDK's own kubectl handler, which has no setting that would change it."""
+        provider = self.cluster.node.find_child("KubectlProvider")
+        handler = provider.node.find_child("Handler")
+        assert isinstance(handler, Construct)
+        role = handler.node.find_child("ServiceRole")
+        reason = (
+            "the CDK's kubectl handler attaches it and offers no other: aws-cdk-lib aws-eks-v2/lib/kubectl-provider.ts; "
+            "the handler runs in the VPC, pulls charts from ECR and writes its log"
+        )
+        acknowledge(
+            role,
+            "IAM4",
+            managed_policy("service-role/AWSLambdaBasicExecutionRole"),
+            managed_policy("service-role/AWSLambdaVPCAccessExecutionRole"),
+            managed_policy("AmazonEC2ContainerRegistryReadOnly"),
+            because=reason,
+        )
+        has_ecr_public = Stack.of(self).get_logical_id(handler.node.find_child("HasEcrPublic"))  # type: ignore[arg-type]
+        public = {
+            "Fn::If": [
+                has_ecr_public,
+                {
+                    "Fn::Join": [
+                        "",
+                        [
+                            "arn:",
+                            {"Ref": "AWS::Partition"},
+                            ":iam::aws:policy/AmazonElasticContainerRegistryPublicReadOnly",
+                        ],
+                    ]
+                },
+                {"Ref": "AWS::NoValue"},
+            ]
+        }
+        acknowledge(role, "IAM4", ("Policy::", public), because=reason)
+        acknowledge(
+            handler, "L1", because="the CDK chooses the handler's Python and tests it with that: kubectl-provider.ts"
+        )
+        framework = provider.node.find_child("Provider").node.find_child("framework-onEvent")
+        framework_role = framework.node.find_child("ServiceRole")
+        acknowledge(
+            framework_role,
+            "IAM4",
+            managed_policy("service-role/AWSLambdaBasicExecutionRole"),
+            managed_policy("service-role/AWSLambdaVPCAccessExecutionRole"),
+            because="the CDK's provider framework attaches it and offers no other: custom-resources/lib/provider-framework",
+        )
+        function = Stack.of(self).get_logical_id(handler.node.default_child)  # type: ignore[arg-type]
+        acknowledge(
+            framework_role.node.find_child("DefaultPolicy"),
+            "IAM5",
+            f"Resource::<{function}.Arn>:*",
+            because="the CDK's provider framework may call any version of this one handler: grantInvoke in aws-lambda",
+        )
+
+
+def as_interface(cluster: eks.Cluster) -> eks.ICluster:
+    """A cluster as the interface that its own library asks for, which the generated types do not say it has."""
+    interface: eks.ICluster = cluster  # type: ignore[assignment]
+    return interface
+
+
+def ec2_principal() -> iam.ServicePrincipal:
+    """EC2 by the name it has in the stack's partition, as Karpenter's own template writes it."""
+    return iam.ServicePrincipal(f"ec2.{Aws.URL_SUFFIX}")
+
+
+def grant_node_policies(role: iam.Role, *, ipv6: bool) -> None:
+    """Give a node role what every node needs, and answer for it."""
+    for name in MANAGED_POLICIES:
+        role.add_managed_policy(iam.ManagedPolicy.from_aws_managed_policy_name(name))
+    acknowledge(
+        role,
+        "IAM4",
+        *map(managed_policy, MANAGED_POLICIES),
+        because=f"EKS asks for these policies on a node's role: {_EKS_GUIDE}/create-node-role.html",
+    )
+    if ipv6:
+        partition = Stack.of(role).partition
+        policy = iam.Policy(
+            role,
+            "Ipv6Cni",
+            document=iam.PolicyDocument.from_json(ipv6_cni_policy(partition)),
+        )
+        role.attach_inline_policy(policy)
+        acknowledge(
+            policy,
+            "IAM5",
+            "Resource::*",
+            f"Resource::arn:{partition}:ec2:*:*:network-interface/*",
+            because=f"EKS's own policy for IPv6, whose actions take no narrower resource: {_EKS_GUIDE}/cni-iam-role.html",
+        )

@@ -1,0 +1,102 @@
+"""Holds a stack's deletion until no instance of the cluster's Karpenter pools is alive.
+
+A NodePool has no finalizer, so Kubernetes calls it deleted while its nodes still drain. What they and Karpenter need
+(access, roles, queue, network) must outlast them; CloudFormation deletes that only when this handler has answered.
+"""
+
+import json
+import time
+import urllib.request
+
+import boto3
+
+ALIVE = ["pending", "running", "shutting-down", "stopping", "stopped"]
+LOOK_EVERY_SECONDS = 10
+# One look can miss an instance that EC2 is just starting to show.
+EMPTY_LOOKS_NEEDED = 3
+# Time kept of the function's own limit to hand over to the next call.
+HAND_OVER_MILLISECONDS = 45_000
+
+
+def handler(event, context):
+    """Answer CloudFormation; a deletion only when the instances are gone or the time is up."""
+    try:
+        if event["RequestType"] == "Delete" and not wait(event, context):
+            return
+    except Exception as error:  # CloudFormation would wait an hour for an answer that never comes
+        answer(event, context, "FAILED", f"looking for the cluster's instances failed: {error!r}")
+        raise
+    answer(event, context, "SUCCESS")
+
+
+def wait(event, context):
+    """True when the answer is still to be given; False when it was, or when another call goes on with the wait."""
+    properties = event["ResourceProperties"]
+    deadline = event.setdefault("Deadline", time.time() + int(properties["TimeoutSeconds"]))
+    empty_looks = 0
+    while True:
+        left = instances(properties["ClusterName"])
+        empty_looks = 0 if left else empty_looks + 1
+        if empty_looks == EMPTY_LOOKS_NEEDED:
+            return True
+        if left and time.time() >= deadline:
+            answer(event, context, "FAILED", reason(properties, left))
+            return False
+        if context.get_remaining_time_in_millis() < HAND_OVER_MILLISECONDS:
+            boto3.client("lambda").invoke(
+                FunctionName=context.invoked_function_arn, InvocationType="Event", Payload=json.dumps(event)
+            )
+            return False
+        time.sleep(LOOK_EVERY_SECONDS)
+
+
+def instances(cluster):
+    """The instances of the cluster's pools that EC2 still bills or still holds network interfaces for."""
+    pages = (
+        boto3.client("ec2")
+        .get_paginator("describe_instances")
+        .paginate(
+            Filters=[
+                {"Name": f"tag:kubernetes.io/cluster/{cluster}", "Values": ["owned"]},
+                {"Name": "tag-key", "Values": ["karpenter.sh/nodepool"]},
+                {"Name": "instance-state-name", "Values": ALIVE},
+            ]
+        )
+    )
+    return [i for page in pages for reservation in page["Reservations"] for i in reservation["Instances"]]
+
+
+def reason(properties, left):
+    """What is still there, and what to do about it."""
+    shown = ", ".join(
+        f"{i['InstanceId']} (pool {tag(i, 'karpenter.sh/nodepool')}, {i['State']['Name']})" for i in left[:8]
+    )
+    more = f" and {len(left) - 8} more" if len(left) > 8 else ""
+    minutes = int(properties["TimeoutSeconds"]) // 60
+    return (
+        f"after {minutes} minutes {len(left)} instance(s) of cluster {properties['ClusterName']} still run and bill: "
+        f"{shown}{more}. Look at 'kubectl get nodeclaims'; a PodDisruptionBudget or karpenter.sh/do-not-disrupt may "
+        "hold a pod there. Delete that pod, then delete the stack again: what Karpenter needs has been kept"
+    )
+
+
+def tag(instance, key):
+    """The value of one tag."""
+    return next((pair["Value"] for pair in instance["Tags"] if pair["Key"] == key), "?")
+
+
+def answer(event, context, status, why=""):
+    """Put the answer where CloudFormation waits for it."""
+    body = {
+        "Status": status,
+        "Reason": why or f"see the log stream {context.log_stream_name}",
+        "PhysicalResourceId": event.get("PhysicalResourceId") or f"drain-{event['ResourceProperties']['ClusterName']}",
+        "StackId": event["StackId"],
+        "RequestId": event["RequestId"],
+        "LogicalResourceId": event["LogicalResourceId"],
+    }
+    print(json.dumps({"status": status, "reason": body["Reason"]}))
+    request = urllib.request.Request(
+        event["ResponseURL"], data=json.dumps(body).encode(), method="PUT", headers={"Content-Type": ""}
+    )
+    urllib.request.urlopen(request, timeout=30).close()

@@ -1,0 +1,70 @@
+"""One GPU pool on the cluster: EC2NodeClass, NodePool, and the overlay for GPUs that EC2 does not count."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from aws_cdk import aws_eks_v2 as eks
+from aws_cdk import aws_ssm as ssm
+from constructs import Construct, IDependable
+
+from karpenter_gpu.manifests.node_class import ec2_node_class
+from karpenter_gpu.manifests.node_overlay import node_overlay
+from karpenter_gpu.manifests.node_pool import node_pool
+from karpenter_gpu.settings import AmiParameter, GpuPool
+
+
+class GpuPoolManifests(Construct):
+    """The Kubernetes objects of one pool.
+
+    Args:
+        pool: What the user asked for.
+
+        cluster: With a kubectl provider.
+
+        role_name: Of the node role.
+
+        subnet_terms, security_group_terms: Karpenter's selectors.
+
+        controller: What must run before the class exists, and after it is gone.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        pool: GpuPool,
+        cluster: eks.ICluster,
+        role_name: str,
+        subnet_terms: Sequence[dict[str, Any]],
+        security_group_terms: Sequence[dict[str, Any]],
+        controller: IDependable,
+    ) -> None:
+        super().__init__(scope, id)
+        parameter_ami_id = None
+        if isinstance(pool.ami, AmiParameter):
+            parameter_ami_id = ssm.StringParameter.value_for_typed_string_parameter_v2(
+                self, pool.ami.ssm_parameter, ssm.ParameterValueType.AWS_EC2_IMAGE_ID
+            )
+        self.node_class = self._manifest(
+            "NodeClass",
+            cluster,
+            ec2_node_class(
+                pool,
+                role=role_name,
+                subnets=subnet_terms,
+                security_groups=security_group_terms,
+                parameter_ami_id=parameter_ami_id,
+            ),
+        )
+        self.node_class.node.add_dependency(controller)
+        self.node_pool = self._manifest("NodePool", cluster, node_pool(pool))
+        if overlay := node_overlay(pool):
+            self.node_overlay = self._manifest("NodeOverlay", cluster, overlay)
+            self.node_overlay.node.add_dependency(controller)
+            self.node_pool.node.add_dependency(self.node_overlay)
+
+    def _manifest(self, id: str, cluster: eks.ICluster, document: dict[str, Any]) -> eks.KubernetesManifest:
+        return eks.KubernetesManifest(self, id, cluster=cluster, manifest=[document], prune=False)

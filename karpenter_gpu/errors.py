@@ -1,0 +1,45 @@
+"""What can go wrong, as a tree.
+
+KarpenterGpuError
+└── InvalidSettings (also a ValueError)   one or more `Fault`s in what a user said
+
+A `Fault` is one sentence: where it is, the value, the rule, and the way out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+class KarpenterGpuError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong with a setting.
+
+    Args:
+        where: The dotted path of the setting, as `-c` takes it; empty for the whole.
+
+        problem: The value, the rule and the way out, in one sentence without a full stop.
+    """
+
+    where: str
+    problem: str
+
+    def under(self, prefix: str) -> Fault:
+        """The same fault, seen from one level further out."""
+        return Fault(".".join(part for part in (prefix, self.where) if part), self.problem)
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.problem}" if self.where else self.problem
+
+
+class InvalidSettings(KarpenterGpuError, ValueError):
+    """Settings that cannot be built from; `faults` has every fault that was found."""
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(map(str, self.faults)))

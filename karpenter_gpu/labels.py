@@ -1,0 +1,40 @@
+"""Every label, taint and tag key that two places must agree on, written once."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# Karpenter's own, and AWS's. Source: karpenter-provider-aws pkg/apis/v1/labels.go.
+DISCOVERY_TAG: Final = "karpenter.sh/discovery"
+NODEPOOL: Final = "karpenter.sh/nodepool"
+CAPACITY_TYPE: Final = "karpenter.sh/capacity-type"
+INSTANCE_FAMILY: Final = "karpenter.k8s.aws/instance-family"
+INSTANCE_GPU_NAME: Final = "karpenter.k8s.aws/instance-gpu-name"
+INSTANCE_GPU_COUNT: Final = "karpenter.k8s.aws/instance-gpu-count"
+INSTANCE_GPU_MANUFACTURER: Final = "karpenter.k8s.aws/instance-gpu-manufacturer"
+
+# Kubernetes' well-known ones.
+INSTANCE_TYPE: Final = "node.kubernetes.io/instance-type"
+ARCH: Final = "kubernetes.io/arch"
+OS: Final = "kubernetes.io/os"
+ZONE: Final = "topology.kubernetes.io/zone"
+HOSTNAME: Final = "kubernetes.io/hostname"
+
+
+def cluster_tag(cluster_name: str) -> str:
+    """The tag key that says an AWS resource belongs to a cluster; its value is `owned`."""
+    return f"kubernetes.io/cluster/{cluster_name}"
+
+
+# NVIDIA's: the resource a pod asks for, and the key of the taint that keeps other pods away.
+GPU_RESOURCE: Final = "nvidia.com/gpu"
+GPU_TAINT: Final = {"key": GPU_RESOURCE, "value": "true", "effect": "NoSchedule"}
+
+# The one label that joins a pool's nodes and the device plugin's DaemonSet. It is our own key because
+# `nvidia.com/gpu.present` is also set by others (nodeadm on AL2023 from kubelet 1.35, GPU feature
+# discovery), and a second plugin on a Bottlerocket node makes its GPUs unusable.
+DEVICE_PLUGIN_LABEL: Final = "karpenter-gpu/device-plugin"
+DEVICE_PLUGIN_VALUE: Final = "nvidia"
+
+# The nodes the controller runs on. The key is the one Karpenter's own EKS examples use.
+SYSTEM_NODE_LABEL: Final = "karpenter.sh/controller"

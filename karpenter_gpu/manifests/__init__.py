@@ -1,0 +1,1 @@
+"""Settings to Kubernetes documents and chart values, as plain dictionaries."""

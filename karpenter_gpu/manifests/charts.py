@@ -1,0 +1,96 @@
+"""Values for Karpenter's two charts."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any, Final
+
+from karpenter_gpu import compat, labels
+from karpenter_gpu.settings import KarpenterSettings
+from karpenter_gpu.settings.karpenter import SERVICE_ACCOUNT
+from karpenter_gpu.versions import Minor
+
+# What the walk-through, and Karpenter's own guide, give the controller.
+_RESOURCES: Final = {"cpu": "1", "memory": "1Gi"}
+
+
+def crd_values(karpenter: KarpenterSettings) -> dict[str, Any]:
+    """Values of the `karpenter-crd` chart: none, but before 1.1 no conversion from an API a new cluster never had."""
+    return {"webhook": {"enabled": False}} if karpenter.release.line < compat.WEBHOOKS_UNTIL else {}
+
+
+def controller_values(
+    karpenter: KarpenterSettings,
+    *,
+    cluster_name: str,
+    queue_name: str,
+    region: str,
+    role_arn: str | None,
+    system_nodes: Mapping[str, str],
+) -> dict[str, Any]:
+    """Values of the `karpenter` chart, with the user's merged deeply over ours.
+
+    Args:
+        role_arn: For the service account's annotation; None where Pod Identity gives the role.
+
+        system_nodes: Labels of the nodes the controller must run on; empty for any node Karpenter did not make.
+
+    Source: karpenter-provider-aws charts/karpenter/values.yaml and templates/deployment.yaml, v1.0.1 to v1.15.1.
+    """
+    rules = [{"key": labels.NODEPOOL, "operator": "DoesNotExist"}]
+    rules += [{"key": key, "operator": "In", "values": [value]} for key, value in system_nodes.items()]  # type: ignore[dict-item]
+    account: dict[str, Any] = {"create": True, "name": SERVICE_ACCOUNT}
+    if role_arn is not None:
+        account["annotations"] = {"eks.amazonaws.com/role-arn": role_arn}
+    ours: dict[str, Any] = {
+        "replicas": 2,
+        "serviceAccount": account,
+        "settings": {"clusterName": cluster_name, "interruptionQueue": queue_name},
+        "controller": {
+            "env": [{"name": "AWS_REGION", "value": region}],
+            "resources": {"requests": dict(_RESOURCES), "limits": dict(_RESOURCES)},
+        },
+        "affinity": {
+            "nodeAffinity": {
+                "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": rules}]}
+            },
+            "podAntiAffinity": {
+                "requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": labels.HOSTNAME}],
+            },
+        },
+    }
+    if gates := karpenter.feature_gates.chosen():
+        ours["settings"]["featureGates"] = gates
+    if karpenter.release.line < compat.WEBHOOKS_UNTIL:
+        ours["webhook"] = {"enabled": False}
+    return merged(ours, _carried(karpenter.values, karpenter.release.line))
+
+
+def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Two values trees as one: mappings are joined at every depth, anything else of `over` replaces."""
+    result = copy.deepcopy(dict(under))
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+        result[key] = merged(result[key], value) if both else copy.deepcopy(value)
+    return result
+
+
+def _carried(values: Mapping[str, Any], karpenter: Minor) -> dict[str, Any]:
+    """The user's values with `false` and 0 under `settings` as text.
+
+    The chart renders most settings inside a `with`, which drops a false value and leaves the controller its default;
+    text is never false. Gates are rendered plainly, and need no help.
+    """
+    result = copy.deepcopy(dict(values))
+    settings = result.get("settings")
+    if isinstance(settings, dict):
+        plain = _RENDERED_PLAINLY if karpenter >= compat.FALSE_IGNORE_DRA_SINCE else frozenset()
+        for key, value in settings.items():
+            if key not in plain and isinstance(value, (bool, int, float)) and not value:
+                settings[key] = str(value).lower()
+    return result
+
+
+# Settings that 1.15 renders whatever their value.
+_RENDERED_PLAINLY: Final = frozenset({"ignoreDRARequests", "enableDRA", "legacyNodeRepair"})

@@ -1,0 +1,86 @@
+"""NodePool: which instances a pool may launch, how many, and when they go."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from karpenter_gpu import labels
+from karpenter_gpu.settings import Budget, GpuPool
+from karpenter_gpu.settings._types import karpenter_duration
+
+GROUP = "karpenter.k8s.aws"
+
+
+def node_pool(pool: GpuPool) -> dict[str, Any]:
+    """The NodePool of one pool; it refers to the EC2NodeClass of the same name.
+
+    Source: NodePool CRD, v1.0.1 to v1.15.1; every field here exists in all of them.
+    """
+    template: dict[str, Any] = {
+        "nodeClassRef": {"group": GROUP, "kind": "EC2NodeClass", "name": pool.name},
+        "requirements": _requirements(pool),
+        "taints": [
+            dict(labels.GPU_TAINT),
+            *(
+                {"key": taint.key, "effect": taint.effect} | ({"value": taint.value} if taint.value else {})
+                for taint in pool.taints
+            ),
+        ],
+        "expireAfter": karpenter_duration(pool.expire_after),
+    }
+    if pool.termination_grace_period is not None:
+        template["terminationGracePeriod"] = karpenter_duration(pool.termination_grace_period)
+    disruption: dict[str, Any] = {
+        "consolidationPolicy": pool.consolidation_policy,
+        "consolidateAfter": karpenter_duration(pool.consolidate_after),
+    }
+    if pool.budgets:
+        disruption["budgets"] = [_budget(budget) for budget in pool.budgets]
+    spec: dict[str, Any] = {
+        "template": {"metadata": {"labels": node_labels(pool)}, "spec": template},
+        "disruption": disruption,
+        "limits": {labels.GPU_RESOURCE: str(pool.effective_gpu_limit)},
+    }
+    if pool.weight is not None:
+        spec["weight"] = pool.weight
+    return {"apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": {"name": pool.name}, "spec": spec}
+
+
+def node_labels(pool: GpuPool) -> dict[str, str]:
+    """What every node of a pool is labelled with; on Bottlerocket the label that calls the device plugin is left out."""
+    ours = {} if pool.ami.family == "Bottlerocket" else {labels.DEVICE_PLUGIN_LABEL: labels.DEVICE_PLUGIN_VALUE}
+    return {**ours, **pool.labels}
+
+
+def _requirements(pool: GpuPool) -> list[dict[str, Any]]:
+    rows: list[tuple[str, str, tuple[object, ...]]] = [
+        (labels.INSTANCE_GPU_MANUFACTURER, "In", ("nvidia",)),
+        (labels.INSTANCE_GPU_NAME, "In", pool.gpu_names),
+        (labels.INSTANCE_FAMILY, "In", pool.instance_families),
+        (labels.INSTANCE_TYPE, "In", pool.instance_types),
+        (labels.INSTANCE_GPU_COUNT, "In", pool.gpu_counts),
+        (labels.CAPACITY_TYPE, "In", pool.capacity_types),
+        (labels.ZONE, "In", pool.zones),
+        (labels.ARCH, "In", (pool.architecture,)),
+        (labels.OS, "In", ("linux",)),
+    ]
+    if not pool.gpu_counts and not pool.has_fractional_types:
+        # EC2 counts no GPU on the fractional types, which no pod could then use.
+        rows.insert(4, (labels.INSTANCE_GPU_COUNT, "Gt", (0,)))
+    return [
+        {"key": key, "operator": operator, "values": [str(value) for value in values]}
+        for key, operator, values in rows
+        if values
+    ]
+
+
+def _budget(budget: Budget) -> dict[str, Any]:
+    rendered: dict[str, Any] = {"nodes": budget.nodes}
+    if budget.reasons:
+        rendered["reasons"] = list(budget.reasons)
+    if budget.schedule is not None and budget.duration is not None:
+        minutes = int(budget.duration.total_seconds()) // 60
+        hours, minutes = divmod(minutes, 60)
+        rendered["schedule"] = budget.schedule
+        rendered["duration"] = f"{hours}h{minutes}m" if hours and minutes else f"{hours}h" if hours else f"{minutes}m"
+    return rendered

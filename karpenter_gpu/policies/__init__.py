@@ -1,0 +1,1 @@
+"""Names to IAM documents: what Karpenter's controller and its nodes may do."""

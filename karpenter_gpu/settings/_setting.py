@@ -1,0 +1,183 @@
+"""How a setting is made: frozen, strict, keyword-only, and every fault of it a sentence."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, TypeVar, cast, dataclass_transform, get_args, get_type_hints
+
+import pydantic
+import pydantic_core
+from pydantic import ConfigDict, ValidationError, model_validator
+
+from karpenter_gpu.errors import Fault, InvalidSettings
+
+T = TypeVar("T")
+
+_CONFIG = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+
+
+class Faults(ValueError):
+    """Carries faults out of a pydantic validator, which can raise only one error."""
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        self.faults = tuple(faults)
+        super().__init__(str(self.faults))
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+def setting(cls: type[T]) -> type[T]:
+    """Make `cls` a setting.
+
+    A method `check(self)` that yields faults is called once every field has been found right by itself.
+
+    Raises, from the constructor of the result:
+        InvalidSettings: With every fault, when anything given is wrong.
+    """
+    check: Callable[[Any], Iterable[Fault]] = cls.__dict__.get("check", lambda _: ())
+
+    def whole(inner: type[T], given: Any, build: Callable[[Any], T]) -> T:
+        try:
+            made = build(given)
+        except ValidationError as error:
+            raise Faults(_all_faults(error, inner, given, build)) from None
+        if faults := tuple(check(made)):
+            raise Faults(faults)
+        return made
+
+    cls._whole = model_validator(mode="wrap")(classmethod(whole))  # type: ignore[arg-type, attr-defined]
+    made = pydantic.dataclasses.dataclass(cls, frozen=True, kw_only=True, config=_CONFIG)
+    build = made.__init__
+
+    @functools.wraps(build)
+    def init(self: T, *args: Any, **given: Any) -> None:
+        try:
+            build(self, *args, **given)
+        except ValidationError as error:
+            raise InvalidSettings(faults_of(error, made, given)) from None
+
+    made.__init__ = init  # type: ignore[assignment]
+    return cast("type[T]", made)
+
+
+def validated(cls: type[T], document: object) -> T:
+    """Build a setting from a JSON document.
+
+    Raises:
+        InvalidSettings: With every fault, each under the dotted path of the value it is about.
+    """
+    try:
+        return pydantic.TypeAdapter(cls).validate_json(json.dumps(document))
+    except ValidationError as error:
+        raise InvalidSettings(faults_of(error, cls, document)) from None
+
+
+_UNKNOWN = "unexpected_keyword_argument"
+
+# What pydantic calls a fault -> our sentence, given the value as the user wrote it.
+_SENTENCES: Mapping[str, str] = {
+    "missing": "is required and was not given",
+    "string_type": "{value} is not text; put it in quotes",
+    "int_type": "{value} is not a whole number",
+    "int_parsing": "{value} is not a whole number",
+    "int_from_float": "{value} is not a whole number",
+    "float_type": "{value} is not a number",
+    "bool_type": "{value} is not true or false",
+    "tuple_type": "{value} is not a list",
+    "dict_type": "{value} is not a mapping of names to values",
+    "mapping_type": "{value} is not a mapping of names to values",
+    "dataclass_type": "{value} is not a mapping of settings",
+    "literal_error": "{value} is not one of {expected}",
+    "greater_than_equal": "{value} is too small; the least is {ge}",
+    "less_than_equal": "{value} is too large; the most is {le}",
+    "greater_than": "{value} is too small; it must be more than {gt}",
+    "too_short": "the list is empty; give at least {min_length}",
+}
+
+
+def _all_faults(error: ValidationError, cls: type[Any], given: Any, build: Callable[[Any], Any]) -> Iterator[Fault]:
+    """The faults of a setting; where only unknown names stood in the way, also those found without them."""
+    yield from faults_of(error, cls, given)
+    lines = error.errors(include_url=False)
+    strangers = {line["loc"][0] for line in lines if line["type"] == _UNKNOWN and len(line["loc"]) == 1}
+    if len(strangers) == len(lines):
+        named = _named(given)
+        try:
+            known = build(pydantic_core.ArgsKwargs((), {k: v for k, v in named.items() if k not in strangers}))
+            yield from getattr(known, "check", tuple)()
+        except ValidationError as more:
+            yield from faults_of(more, cls, given)
+
+
+def faults_of(error: ValidationError, cls: type[Any], given: Any) -> Iterator[Fault]:
+    """Every fault of a pydantic error, in our words, under the path that `-c` takes."""
+    for line in error.errors(include_url=False):
+        where = _path(line["loc"], cls, _named(given))
+        cause = line.get("ctx", {}).get("error")
+        if isinstance(cause, Faults):
+            yield from (fault.under(where) for fault in cause.faults)
+        elif line["type"] == _UNKNOWN:
+            yield Fault(where, unknown(str(line["loc"][-1]), [f.name for f in fields(cls)]))
+        elif cause is not None:
+            yield Fault(where, str(cause))
+        else:
+            sentence = _SENTENCES.get(line["type"], "{value} is not valid: " + line["msg"].lower())
+            yield Fault(where, sentence.format(value=_shown(line["input"]), **line.get("ctx", {})))
+
+
+def unknown(name: str, known: Iterable[str]) -> str:
+    """The sentence for a name that is not a setting, with the nearest that is."""
+    known = sorted(set(known))
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    way_out = f"did you mean {near[0]!r}?" if near else f"the settings here are {', '.join(known)}"
+    return f"{name!r} is not a setting; {way_out}"
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _named(given: Any) -> Mapping[str, Any]:
+    """What was given by name: a document's members, or a constructor's keywords."""
+    if isinstance(given, pydantic_core.ArgsKwargs):
+        return given.kwargs or {}
+    return given if isinstance(given, Mapping) else {}
+
+
+def _path(loc: tuple[int | str, ...], cls: type[Any], given: Mapping[str, Any]) -> str:
+    """The dotted path of a pydantic location inside a setting.
+
+    Members of a list go by their `name`, as `-c` names them; places in a list and cases of a union are left out.
+    """
+    if not loc:
+        return ""
+    field, *rest = loc
+    cases = {case.__name__ for case in settings_in(get_type_hints(cls).get(str(field)))}
+    path, inside = [str(field)], given.get(str(field))
+    for part in rest:
+        if part in cases:
+            continue
+        inside = _member(inside, part)
+        name = _member(inside, "name") if isinstance(part, int) else part
+        path += [str(name)] if name is not None else []
+    return ".".join(path)
+
+
+def _member(of: object, part: object) -> object:
+    if isinstance(of, Mapping):
+        return of.get(part)
+    if isinstance(of, (list, tuple)) and isinstance(part, int) and part < len(of):
+        return of[part]
+    return getattr(of, part, None) if isinstance(part, str) else None
+
+
+def settings_in(hint: Any) -> Iterator[type[Any]]:
+    """Every setting that a type is, or that stands among its arguments."""
+    if isinstance(hint, type) and is_dataclass(hint):
+        yield hint
+    for inner in get_args(hint):
+        yield from settings_in(inner)

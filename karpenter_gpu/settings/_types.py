@@ -1,0 +1,145 @@
+"""The types that settings share: names, durations, lists, and unions told apart by a key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field
+
+T = TypeVar("T")
+
+NEVER: Final = "Never"
+
+# A list in JSON, a list or tuple in Python; what is in it stays strict.
+Many = Annotated[tuple[T, ...], Field(strict=False)]
+
+Never = Literal["Never"]
+
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_CLUSTER_NAME = re.compile(r"[0-9A-Za-z][-0-9A-Za-z_]*")
+_LABEL_KEY = re.compile(
+    r"([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+)
+_LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
+
+
+def _dns_label(text: str) -> str:
+    if len(text) > 63 or not _LABEL.fullmatch(text):
+        raise ValueError(
+            f"{text!r} is not a DNS label, which Kubernetes needs for this name; use at most 63 lower-case letters, "
+            "digits and '-', beginning and ending with a letter or digit"
+        )
+    return text
+
+
+def cluster_name_problem(text: str) -> str | None:
+    """What is wrong with a cluster's name, or None."""
+    if "${Token[" in text:
+        return (
+            "the cluster name is a token, and it stands inside IAM condition keys, where CloudFormation cannot put a "
+            "value; give the name as literal text"
+        )
+    if not text:
+        return "the cluster name is empty; give the cluster a name"
+    if len(text) > 100 or not _CLUSTER_NAME.fullmatch(text):
+        return (
+            f"{text!r} is not a name EKS takes for a cluster; use at most 100 letters, digits, '-' and '_', beginning "
+            "with a letter or digit"
+        )
+    return None
+
+
+def _cluster_name(text: str) -> str:
+    if problem := cluster_name_problem(text):
+        raise ValueError(problem)
+    return text
+
+
+def _label_key(text: str) -> str:
+    if len(text) > 316 or not _LABEL_KEY.fullmatch(text):
+        raise ValueError(f"{text!r} is not a Kubernetes label key; use [prefix/]name, as in example.com/team")
+    return text
+
+
+def _label_value(text: str) -> str:
+    if not _LABEL_VALUE.fullmatch(text):
+        raise ValueError(
+            f"{text!r} is not a Kubernetes label value; use at most 63 letters, digits, '-', '_' and '.', beginning "
+            "and ending with a letter or digit"
+        )
+    return text
+
+
+def _no_repeats(values: tuple[T, ...]) -> tuple[T, ...]:
+    repeated = sorted({str(value) for value in values if values.count(value) > 1})
+    if repeated:
+        raise ValueError(f"{', '.join(repeated)} is given more than once; give each once")
+    return values
+
+
+DnsLabel = Annotated[str, AfterValidator(_dns_label)]
+ClusterName = Annotated[str, AfterValidator(_cluster_name)]
+LabelKey = Annotated[str, AfterValidator(_label_key)]
+LabelValue = Annotated[str, AfterValidator(_label_value)]
+Distinct = Annotated[tuple[T, ...], Field(strict=False), AfterValidator(_no_repeats)]
+
+_UNITS: Final = {"h": 3600, "m": 60, "s": 1}
+
+
+def _duration(value: object) -> object:
+    """Karpenter's own way of writing a duration, or Python's."""
+    if isinstance(value, timedelta):
+        if value < timedelta(0) or value.microseconds:
+            raise ValueError(f"{value} is not a duration Karpenter takes; use whole seconds, zero or more")
+        return value
+    if isinstance(value, str):
+        if not re.fullmatch(r"(\d+[smh])+", value):
+            raise ValueError(
+                f"{value!r} is not a duration Karpenter takes; use numbers with s, m or h, as in 30s, 1m or 1h30m "
+                "(a day is 24h)"
+            )
+        return timedelta(seconds=sum(int(n) * _UNITS[unit] for n, unit in re.findall(r"(\d+)([smh])", value)))
+    raise ValueError(f"{value!r} is not a duration; use text like '1m', or a timedelta in Python")
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+
+
+def _duration_or_never(value: object) -> object:
+    if value == NEVER:
+        return value
+    try:
+        return _duration(value)
+    except ValueError as error:
+        raise ValueError(f"{error}, or {NEVER!r}") from None
+
+
+DurationOrNever = Annotated[timedelta | Never, BeforeValidator(_duration_or_never)]
+
+
+def karpenter_duration(value: timedelta | Never) -> str:
+    """A duration as Karpenter writes it: `1m`, `1h30m`, `0s`, `Never`."""
+    if isinstance(value, str):
+        return value
+    seconds = int(value.total_seconds())
+    parts = []
+    for unit, size in _UNITS.items():
+        amount, seconds = divmod(seconds, size)
+        if amount:
+            parts.append(f"{amount}{unit}")
+    return "".join(parts) or "0s"
+
+
+def case_by_key(cases: Mapping[str, type[Any]], default: type[Any]) -> Discriminator:
+    """Tell the cases of a union apart by a key that only one of them has."""
+
+    def choose(value: object) -> str:
+        for key, case in cases.items():
+            if isinstance(value, case) or (isinstance(value, Mapping) and key in value):
+                return case.__name__
+        return default.__name__
+
+    return Discriminator(choose)

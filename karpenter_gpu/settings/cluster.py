@@ -1,0 +1,179 @@
+"""The EKS cluster that a platform stands on, and the network under it."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field, Tag
+
+from karpenter_gpu.compat import DEFAULT_KUBERNETES
+from karpenter_gpu.errors import Fault
+from karpenter_gpu.settings._setting import setting
+from karpenter_gpu.settings._types import ClusterName, Distinct, case_by_key
+from karpenter_gpu.versions import Minor
+
+ANYWHERE: Final = "0.0.0.0/0"
+
+
+def _cidr_faults(where: str, text: str) -> Iterator[Fault]:
+    """The fault of a text that is not an IPv4 range."""
+    try:
+        ipaddress.IPv4Network(text)
+    except ValueError as error:
+        yield Fault(where, f"{text!r} is not an IPv4 range: {error}; write it as in 203.0.113.0/24")
+
+
+@setting
+class NewVpc:
+    """A VPC made for the cluster: a public and a private subnet a zone; nodes live in the private ones.
+
+    Args:
+        cidr: The IPv4 range, /16 to /20.
+
+        availability_zones: Zone names. Left out: the region's first three, or two while no region is known. Name
+            them where the first three do not do: EKS keeps away from use1-az3, usw1-az2 and cac1-az3.
+
+        nat_gateways: One serves all zones; one a zone keeps the others working when a zone is lost, and costs as
+            many times.
+
+        flow_logs: Record the VPC's traffic in CloudWatch Logs for a month.
+    """
+
+    cidr: str = "10.0.0.0/16"
+    availability_zones: Distinct[str] = ()
+    nat_gateways: Annotated[int, Field(ge=1)] = 1
+    flow_logs: bool = True
+
+    def check(self) -> Iterator[Fault]:
+        yield from _cidr_faults("cidr", self.cidr)
+        if not any(_cidr_faults("cidr", self.cidr)) and not 16 <= ipaddress.ip_network(self.cidr).prefixlen <= 20:
+            yield Fault("cidr", f"{self.cidr} leaves the wrong number of addresses; use a /16 to a /20")
+        if len(self.availability_zones) == 1:
+            yield Fault("availability_zones", "EKS needs subnets in two zones at least; name another")
+        if self.availability_zones and self.nat_gateways > len(self.availability_zones):
+            yield Fault("nat_gateways", f"{self.nat_gateways} are more than the {len(self.availability_zones)} zones")
+
+
+@setting
+class ExistingVpc:
+    """A VPC that is already there, by ids; nothing in it is tagged, and the pools select its subnets by id.
+
+    Args:
+        vpc_id: `vpc-…`.
+
+        availability_zones: The zones of the private subnets, in their order.
+
+        private_subnet_ids: Where the control plane's interfaces, the system nodes and the GPU nodes go. They need a
+            way out to AWS: a NAT gateway, or endpoints.
+
+        public_subnet_ids: For load balancers, in the zones' order. Left out: none.
+    """
+
+    vpc_id: Annotated[str, Field(pattern=r"^vpc-[0-9a-z]+$")]
+    availability_zones: Annotated[Distinct[str], Field(min_length=2)]
+    private_subnet_ids: Annotated[Distinct[str], Field(min_length=2)]
+    public_subnet_ids: Distinct[str] = ()
+
+    def check(self) -> Iterator[Fault]:
+        zones = len(self.availability_zones)
+        for name, ids in (
+            ("private_subnet_ids", self.private_subnet_ids),
+            ("public_subnet_ids", self.public_subnet_ids),
+        ):
+            for subnet in ids:
+                if not re.fullmatch(r"subnet-[0-9a-z]+", subnet):
+                    yield Fault(name, f"{subnet!r} is not the id of a subnet; ids look like subnet-0123456789abcdef0")
+            if len(ids) % zones:
+                yield Fault(name, f"{len(ids)} subnets do not fit {zones} zones; give as many for each zone")
+
+
+_NETWORKS: dict[str, type[Any]] = {"vpc_id": ExistingVpc, "cidr": NewVpc}
+
+Network = Annotated[
+    Annotated[NewVpc, Tag("NewVpc")] | Annotated[ExistingVpc, Tag("ExistingVpc")], case_by_key(_NETWORKS, NewVpc)
+]
+
+
+@setting
+class SystemNodes:
+    """The managed node group for what must run before any GPU node: Karpenter's controller, CoreDNS and friends.
+
+    Args:
+        instance_types: amd64 types with 2 vCPUs at least; the first that is to be had is used.
+
+        count: Two at least, because the controller runs twice, on different hosts.
+
+        disk_gib: Of the encrypted gp3 root volume.
+    """
+
+    instance_types: Annotated[Distinct[str], Field(min_length=1)] = ("m6i.large",)
+    count: Annotated[int, Field(ge=2, le=100)] = 2
+    disk_gib: Annotated[int, Field(ge=20, le=16384)] = 50
+
+
+@setting
+class NewCluster:
+    """An EKS cluster made by the stack.
+
+    Args:
+        name: Literal text: it stands inside IAM condition keys.
+
+        kubernetes_version: The minor, `1.36`.
+
+        allow_unsupported_kubernetes: Synthesize for a Kubernetes that EKS no longer creates, with a warning instead
+            of an error; for reading the template, or for the rehearsal.
+
+        network: Left out: a new VPC.
+
+        ip_family: `ipv6` gives pods and services IPv6 addresses; it cannot be changed later.
+
+        public_access_cidrs: Who may reach the API server from outside the VPC. An empty list closes the public
+            endpoint; the private one is always open. Left out: anyone may reach it, and must still authenticate.
+
+        admins: ARNs of IAM roles or users who get cluster-admin. Left out: a role is made that any principal of the
+            account with `sts:AssumeRole` on it can take, and the outputs show how.
+
+        system_nodes: Left out: two m6i.large.
+
+        secrets_key_arn: KMS key that encrypts Kubernetes secrets. Left out: one is made, and goes with the stack.
+    """
+
+    name: ClusterName
+    kubernetes_version: str = str(DEFAULT_KUBERNETES)
+    allow_unsupported_kubernetes: bool = False
+    network: Network = NewVpc()
+    ip_family: Literal["ipv4", "ipv6"] = "ipv4"
+    public_access_cidrs: Distinct[str] = (ANYWHERE,)
+    admins: Distinct[str] = ()
+    system_nodes: SystemNodes = SystemNodes()
+    secrets_key_arn: str | None = None
+
+    def check(self) -> Iterator[Fault]:
+        try:
+            Minor.parse(self.kubernetes_version)
+        except ValueError as error:
+            yield Fault("kubernetes_version", f"{error}; EKS takes the minor alone")
+        for cidr in self.public_access_cidrs:
+            yield from _cidr_faults("public_access_cidrs", cidr)
+        for arn in self.admins:
+            if not re.fullmatch(r"arn:[\w-]+:iam::\d{12}:(role|user)/.+", arn):
+                yield Fault(
+                    "admins", f"{arn!r} is not the ARN of an IAM role or user, as in arn:aws:iam::111122223333:role/ops"
+                )
+        if self.secrets_key_arn is not None and not re.fullmatch(
+            r"arn:[\w-]+:kms:[\w-]+:\d{12}:key/.+", self.secrets_key_arn
+        ):
+            yield Fault("secrets_key_arn", f"{self.secrets_key_arn!r} is not the ARN of a KMS key")
+        if self.ip_family == "ipv6" and isinstance(self.network, NewVpc) is False:
+            yield Fault(
+                "ip_family",
+                "ipv6 needs subnets with IPv6 ranges, which cannot be seen in a VPC given by ids; leave network out",
+            )
+
+    @property
+    def kubernetes(self) -> Minor:
+        """The version, parsed."""
+        return Minor.parse(self.kubernetes_version)

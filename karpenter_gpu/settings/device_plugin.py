@@ -1,0 +1,30 @@
+"""NVIDIA's device plugin, without which a GPU node never becomes ready and bills for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from karpenter_gpu.compat import DEFAULT_DEVICE_PLUGIN, DEVICE_PLUGIN_IMAGE, DEVICE_PLUGINS
+from karpenter_gpu.errors import Fault
+from karpenter_gpu.settings._setting import setting
+
+
+@setting
+class DevicePlugin:
+    """The DaemonSet on every GPU node but Bottlerocket's, whose image brings the plugin.
+
+    Args:
+        version: Of NVIDIA/k8s-device-plugin, without the leading v.
+
+        image: Repository of the image; name a mirror here.
+    """
+
+    version: str = str(DEFAULT_DEVICE_PLUGIN)
+    image: str = DEVICE_PLUGIN_IMAGE
+
+    def check(self) -> Iterator[Fault]:
+        known = [str(version) for version in DEVICE_PLUGINS]
+        if self.version not in known:
+            yield Fault(
+                "version", f"{self.version!r} is not a device plugin this package knows; use one of {', '.join(known)}"
+            )

@@ -1,0 +1,194 @@
+"""Karpenter's controller: version, identity, chart and names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import field, fields
+from datetime import timedelta
+from typing import Any, Final, Literal
+
+from karpenter_gpu.compat import DEFAULT_KARPENTER
+from karpenter_gpu.errors import Fault
+from karpenter_gpu.labels import NODEPOOL
+from karpenter_gpu.settings._setting import setting
+from karpenter_gpu.settings._types import DnsLabel, Duration
+from karpenter_gpu.versions import Version
+
+PUBLIC_CHARTS: Final = "oci://public.ecr.aws/karpenter"
+
+# AWS: an IAM role name has at most 64 characters.
+ROLE_NAME_LIMIT: Final = 64
+
+# CloudFormation waits for a custom resource for an hour at most.
+LONGEST_DRAIN: Final = timedelta(minutes=58)
+
+# The name that Karpenter's chart gives its service account, and that the controller role's trust names.
+SERVICE_ACCOUNT: Final = "karpenter"
+
+IRSA: Final = "irsa"
+POD_IDENTITY: Final = "pod-identity"
+
+
+@setting
+class FeatureGates:
+    """Karpenter's feature gates; one left out keeps the default of the chart's version.
+
+    Args:
+        spot_to_spot_consolidation: Replace spot nodes by cheaper spot nodes.
+
+        node_repair: Replace nodes whose conditions say they are broken (1.1).
+
+        reserved_capacity: Use On-Demand Capacity Reservations (1.3).
+
+        node_overlay: Correct what Karpenter believes of instance types (1.7); fractional GPUs need it.
+
+        static_capacity: NodePools of a fixed size (1.8).
+
+        capacity_buffer: Spare capacity ahead of demand (1.14).
+
+        terminate_first_drift: Empty a full reservation before replacing a drifted node (1.15).
+
+        terminate_first_repair: The same for a broken node (1.15).
+
+        pod_deletion_cost_management: Mark pods so that the right ones go first (1.15).
+
+    Source: karpenter-provider-aws charts/karpenter/values.yaml of every minor.
+    """
+
+    spot_to_spot_consolidation: bool | None = None
+    node_repair: bool | None = None
+    reserved_capacity: bool | None = None
+    node_overlay: bool | None = None
+    static_capacity: bool | None = None
+    capacity_buffer: bool | None = None
+    terminate_first_drift: bool | None = None
+    terminate_first_repair: bool | None = None
+    pod_deletion_cost_management: bool | None = None
+
+    def chosen(self) -> dict[str, bool]:
+        """The gates a user has set, by the chart's names."""
+        said = {gate.name: getattr(self, gate.name) for gate in fields(self)}
+        return {_camel(name): value for name, value in said.items() if value is not None}
+
+
+def _camel(name: str) -> str:
+    return re.sub(r"_(\w)", lambda found: found[1].upper(), name)
+
+
+# Chart values that follow from other settings; a second value for one of them could only contradict the first.
+_OWNED: Final = {
+    ("settings", "clusterName"): "cluster.name says it",
+    ("settings", "interruptionQueue"): "the stack's own queue is put there",
+    ("settings", "featureGates"): "karpenter.feature_gates says it",
+    ("serviceAccount", "name"): "the role's trust names the service account 'karpenter'",
+    ("serviceAccount", "create"): "the role's trust names the service account 'karpenter'",
+    ("serviceAccount", "annotations", "eks.amazonaws.com/role-arn"): "the controller's role is put there",
+}
+
+
+@setting
+class KarpenterSettings:
+    """The controller that launches and removes nodes.
+
+    Args:
+        version: A release of Karpenter 1.x; its IAM policy, event rules, chart values and fields follow from it.
+
+        namespace: Where the controller runs.
+
+        identity: `irsa`, or `pod-identity`, which needs the EKS Pod Identity agent on the system nodes.
+
+        charts: The OCI location under which the charts `karpenter-crd` and `karpenter` lie; name a mirror here.
+
+        feature_gates: Left out: the chart's defaults.
+
+        values: Helm values for the `karpenter` chart, merged deeply over this package's own: mappings are joined,
+            anything else replaces. What Helm would drop (`false` or 0 under `settings`) is carried as text.
+
+        node_role_name: Left out: `KarpenterNodeRole-<cluster>`. IAM names are global: two clusters of one name in
+            two regions of an account need other names.
+
+        controller_role_name: Left out: `KarpenterControllerRole-<cluster>`.
+
+        role_path: IAM path of both roles.
+
+        drain_timeout: How long a destroy waits for the pools' instances to be gone, before it gives up and names
+            those that are left. At most 58 minutes.
+    """
+
+    version: str = str(DEFAULT_KARPENTER)
+    namespace: DnsLabel = "kube-system"
+    identity: Literal["irsa", "pod-identity"] = IRSA
+    charts: str = PUBLIC_CHARTS
+    feature_gates: FeatureGates = FeatureGates()
+    values: Mapping[str, Any] = field(default_factory=dict)
+    node_role_name: str | None = None
+    controller_role_name: str | None = None
+    role_path: str = "/"
+    drain_timeout: Duration = timedelta(minutes=45)
+
+    def check(self) -> Iterator[Fault]:
+        try:
+            Version.parse(self.version)
+        except ValueError as error:
+            yield Fault("version", str(error))
+        if not re.fullmatch(r"oci://[^/\s]+(/[^/\s]+)*", self.charts):
+            yield Fault("charts", f"{self.charts!r} is not an OCI location; write it as in {PUBLIC_CHARTS}")
+        if not re.fullmatch(r"/([\x21-\x7e]+/)?", self.role_path) or len(self.role_path) > 512:
+            yield Fault(
+                "role_path", f"{self.role_path!r} is not an IAM path; begin and end it with '/', as in /platform/"
+            )
+        for name in ("node_role_name", "controller_role_name"):
+            yield from role_name_faults(name, getattr(self, name))
+        if not timedelta(minutes=1) <= self.drain_timeout <= LONGEST_DRAIN:
+            yield Fault(
+                "drain_timeout", "CloudFormation waits for it between a minute and 58 minutes; choose a time in between"
+            )
+        yield from (fault.under("values") for fault in _values_faults(self.values))
+
+    @property
+    def release(self) -> Version:
+        """The version, parsed."""
+        return Version.parse(self.version)
+
+
+def role_name_faults(where: str, name: str | None) -> Iterator[Fault]:
+    """The faults of a role name that a user has chosen, or that follows from the cluster's."""
+    if name is None:
+        return
+    if len(name) > ROLE_NAME_LIMIT:
+        yield Fault(
+            where,
+            f"{name!r} has {len(name)} characters, and IAM takes {ROLE_NAME_LIMIT} for a role's name; choose a shorter one",
+        )
+    if not re.fullmatch(r"[\w+=,.@-]+", name, re.ASCII):
+        yield Fault(where, f"{name!r} is not a name IAM takes for a role; use letters, digits and +=,.@_-")
+
+
+def _values_faults(values: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[Fault]:
+    for key, value in values.items():
+        here = (*path, str(key))
+        where = ".".join(here)
+        if here in _OWNED:
+            yield Fault(where, f"is not yours to set: {_OWNED[here]}; leave it out of the values")
+        elif value is None:
+            yield Fault(
+                where, "is null, which is lost on its way to Helm; leave the key out, or give the value you want"
+            )
+        elif isinstance(value, Mapping):
+            yield from _values_faults(value, here)
+    if not path:
+        yield from _affinity_faults(values)
+
+
+def _affinity_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
+    node: Any = values
+    for key in ("affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms"):
+        node = node.get(key) if isinstance(node, Mapping) else None
+    for term in node or ():
+        rules = term.get("matchExpressions", ()) if isinstance(term, Mapping) else ()
+        if not any(rule.get("key") == NODEPOOL and rule.get("operator") == "DoesNotExist" for rule in rules):
+            yield Fault(
+                "affinity",
+                f"a term lets the controller onto the nodes it removes; add {NODEPOOL} DoesNotExist to every term",
+            )

@@ -1,0 +1,98 @@
+"""Everything a platform is made from, checked as a whole."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import date
+
+from karpenter_gpu.errors import Fault
+from karpenter_gpu.settings import rules
+from karpenter_gpu.settings._setting import setting
+from karpenter_gpu.settings._types import Many
+from karpenter_gpu.settings.cluster import NewCluster
+from karpenter_gpu.settings.device_plugin import DevicePlugin
+from karpenter_gpu.settings.karpenter import KarpenterSettings
+from karpenter_gpu.settings.pool import GpuPool
+
+
+@setting
+class Platform:
+    """A cluster, its GPU pools, and where they go.
+
+    Args:
+        cluster: The EKS cluster.
+
+        pools: The GPU pools; may be empty.
+
+        karpenter: The controller.
+
+        device_plugin: NVIDIA's.
+
+        account: Twelve digits. Left out: whichever account the stack is deployed to.
+
+        region: As in eu-west-1. Left out: whichever region the stack is deployed to; the VPC then has two zones.
+
+        stack_name: CloudFormation's name for the stack.
+
+        permissions_boundary: Name or ARN of a managed policy put on every role of the stack. Left out: none.
+    """
+
+    cluster: NewCluster
+    pools: Many[GpuPool]
+    karpenter: KarpenterSettings = KarpenterSettings()
+    device_plugin: DevicePlugin = DevicePlugin()
+    account: str | None = None
+    region: str | None = None
+    stack_name: str = "EksGpuStack"
+    permissions_boundary: str | None = None
+
+    def check(self) -> Iterator[Fault]:
+        if self.account is not None and not re.fullmatch(r"\d{12}", self.account):
+            yield Fault("account", f"{self.account!r} is not an AWS account; accounts have twelve digits")
+        if self.region is not None and not re.fullmatch(r"(?!us-iso)[a-z]{2,}(-[a-z]+)+-\d", self.region):
+            yield Fault(
+                "region", f"{self.region!r} is not a region of aws, aws-cn or aws-us-gov; write it as in eu-west-1"
+            )
+        if not re.fullmatch(r"[A-Za-z][-A-Za-z0-9]{0,127}", self.stack_name):
+            yield Fault("stack_name", f"{self.stack_name!r} is not a stack name; use letters, digits and '-'")
+        boundary = r"[\w+=,.@-]{1,128}|arn:[\w-]+:iam::(\d{12}|aws):policy/.+"
+        if self.permissions_boundary is not None and not re.fullmatch(boundary, self.permissions_boundary):
+            yield Fault(
+                "permissions_boundary", f"{self.permissions_boundary!r} is not the name or ARN of a managed policy"
+            )
+        yield from faults_between(
+            cluster=self.cluster, karpenter=self.karpenter, pools=self.pools, region=self.region, today=rules.today()
+        )
+
+    def warnings(self, today: date | None = None) -> tuple[str, ...]:
+        """Sentences for what is allowed and may still surprise."""
+        return (
+            *rules.kubernetes_warnings(self.cluster, today or rules.today()),
+            *rules.karpenter_warnings(self.karpenter),
+            *(warning for pool in self.pools for warning in rules.pool_warnings(pool)),
+        )
+
+
+def faults_between(
+    *,
+    cluster: NewCluster | None,
+    karpenter: KarpenterSettings | None,
+    pools: tuple[GpuPool, ...],
+    region: str | None,
+    today: date,
+) -> Iterator[Fault]:
+    """Every fault between settings that are right by themselves; None for one that is not."""
+    if cluster:
+        yield from rules.kubernetes_can_be_created(cluster, today)
+        yield from rules.kubectl_layer_is_installed(cluster)
+        yield from rules.network_fits(cluster, region)
+    if karpenter:
+        yield from rules.karpenter_is_known(karpenter)
+        yield from rules.gates_exist(karpenter)
+    if cluster and karpenter:
+        yield from rules.karpenter_supports(cluster.kubernetes, karpenter)
+        yield from rules.role_names_fit(cluster.name, karpenter)
+        for pool in pools:
+            yield from rules.pool_fits(pool, cluster.kubernetes, karpenter, region)
+    yield from rules.pool_names_differ(pools)

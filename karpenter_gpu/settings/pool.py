@@ -1,0 +1,365 @@
+"""A pool of GPU nodes: what Karpenter may launch, how much of it, and when it goes."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import field
+from datetime import timedelta
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, Field
+
+from karpenter_gpu import gpus, labels
+from karpenter_gpu.compat import DEFAULT_AMI_ALIAS
+from karpenter_gpu.errors import Fault
+from karpenter_gpu.settings._setting import setting
+from karpenter_gpu.settings._types import (
+    NEVER,
+    Distinct,
+    DnsLabel,
+    Duration,
+    DurationOrNever,
+    LabelKey,
+    LabelValue,
+    Many,
+)
+from karpenter_gpu.settings.ami import Ami, AmiAlias
+
+SPOT: Final = "spot"
+ON_DEMAND: Final = "on-demand"
+
+CapacityType = Literal["spot", "on-demand"]
+Effect = Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
+ConsolidationPolicy = Literal["WhenEmpty", "WhenEmptyOrUnderutilized", "Balanced"]
+DisruptionReason = Literal["Underutilized", "Empty", "Drifted", "Unhealthy"]
+
+
+@setting
+class Taint:
+    """A taint in addition to `nvidia.com/gpu=true:NoSchedule`, which every GPU pool has.
+
+    Args:
+        key: The taint's key.
+
+        effect: Kubernetes' word for what happens to pods that do not tolerate it.
+
+        value: Left out: empty.
+    """
+
+    key: LabelKey
+    effect: Effect = "NoSchedule"
+    value: LabelValue = ""
+
+
+@setting
+class Budget:
+    """How many of a pool's nodes Karpenter may disrupt at once, of its own accord.
+
+    Args:
+        nodes: A number of nodes or a share, `"2"` or `"10%"`; a share is rounded up, and `"0"` stops disruption.
+
+        reasons: The reasons it limits. Left out: all of them.
+
+        schedule: When it begins to hold, as a cron line in UTC or `@daily`. Left out: always. Karpenter takes a line
+            it cannot read for "no disruption, ever", and says nothing; so it is read here.
+
+        duration: How long it holds from then, in whole minutes. Given with `schedule`, and only with it.
+
+    Source: karpenter core pkg/apis/v1/nodepool.go (Budget, IsActive); NodePool CRD.
+    """
+
+    nodes: str
+    reasons: Distinct[DisruptionReason] = ()
+    schedule: str | None = None
+    duration: Duration | None = None
+
+    def check(self) -> Iterator[Fault]:
+        if not re.fullmatch(r"(100|\d{1,2})%|\d+", self.nodes):
+            yield Fault("nodes", f"{self.nodes!r} is not a budget; use a number like '2' or a share like '10%'")
+        if (self.schedule is None) != (self.duration is None):
+            given = "schedule" if self.duration is None else "duration"
+            missing = "duration" if self.duration is None else "schedule"
+            yield Fault("", f"{given} is given without {missing}, and Karpenter takes both or neither; add {missing}")
+        if self.duration is not None and self.duration % timedelta(minutes=1):
+            yield Fault("duration", f"{self.duration} is not whole minutes, which is all a budget takes")
+        if self.schedule is not None and (problem := cron_problem(self.schedule)):
+            yield Fault("schedule", f"{self.schedule!r} is not a schedule Karpenter can read: {problem}")
+
+
+_CRON_FIELDS: Final[tuple[tuple[str, int, int, tuple[str, ...]], ...]] = (
+    ("minute", 0, 59, ()),
+    ("hour", 0, 23, ()),
+    ("day of month", 1, 31, ()),
+    ("month", 1, 12, ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")),
+    ("day of week", 0, 6, ("sun", "mon", "tue", "wed", "thu", "fri", "sat")),
+)
+_CRON_NAMES: Final = ("@annually", "@yearly", "@monthly", "@weekly", "@daily", "@midnight", "@hourly")
+
+
+def cron_problem(line: str) -> str | None:
+    """What the parser that Karpenter uses would refuse in a schedule, or None.
+
+    Source: robfig/cron v3 ParseStandard, parser.go: five fields, `*` or `?`, lists, ranges, steps, English names,
+    days of the week 0 to 6.
+    """
+    if line.startswith("@"):
+        return None if line in _CRON_NAMES else f"use one of {', '.join(_CRON_NAMES)}, or five fields"
+    parts = line.split()
+    if len(parts) != len(_CRON_FIELDS):
+        return f"it has {len(parts)} fields and needs five: minute, hour, day of month, month, day of week"
+    problems = (
+        _term_problem(term, *field) for text, field in zip(parts, _CRON_FIELDS, strict=True) for term in text.split(",")
+    )
+    return next(filter(None, problems), None)
+
+
+def _term_problem(term: str, name: str, least: int, most: int, words: tuple[str, ...]) -> str | None:
+    span, slash, step = term.partition("/")
+    low, dash, high = span.partition("-")
+    numbers = [str(words.index(end.lower()) + least) if end.lower() in words else end for end in (low, high)]
+    ends = [int(number) for number in numbers if number.isdecimal()]
+    if span not in {"*", "?"} and len(ends) != 1 + bool(dash):
+        return f"{term!r} is no {name}"
+    if any(not least <= end <= most for end in ends) or ends != sorted(ends):
+        return f"{term!r} is no {name}, which runs from {least} to {most}"
+    if slash and not (step.isdecimal() and int(step)):
+        return f"{term!r} has no step behind '/'"
+    return None
+
+
+@setting
+class RootVolume:
+    """The disk that holds images and containers, unless the instance's own NVMe does.
+
+    It is always gp3, encrypted with the account's key for EBS, and deleted with the node.
+
+    Args:
+        size_gib: At least 20. Below 100, model images commonly do not fit, and synthesis warns.
+
+        iops: Left out: gp3's baseline, 3,000.
+
+        throughput_mib: MiB a second. Left out: gp3's baseline, 125.
+    """
+
+    size_gib: Annotated[int, Field(ge=20, le=16384)] = 100
+    iops: Annotated[int | None, Field(ge=3000, le=16000)] = None
+    throughput_mib: Annotated[int | None, Field(ge=125, le=1000)] = None
+
+
+def _known(known: Collection[str], what: str) -> AfterValidator:
+    """Accepts only names of the catalogue."""
+
+    def check(given: tuple[str, ...]) -> tuple[str, ...]:
+        for name in given:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or sorted(known)[:8]
+                raise ValueError(f"{name!r} is not {what}; did you mean {' or '.join(near)}?")
+        return given
+
+    return AfterValidator(check)
+
+
+@setting
+class GpuPool:
+    """A NodePool of NVIDIA GPU instances and the EC2NodeClass under it, both of one name.
+
+    What Karpenter may launch is what meets every one of `gpu_names`, `instance_families`, `instance_types`,
+    `gpu_counts`, `architecture`, `capacity_types` and `zones`; at least one of the first three is needed, and one of
+    the two ceilings.
+
+    Args:
+        name: A DNS label, and the name of both Kubernetes objects.
+
+        gpu_names: Karpenter's names: t4, a10g, l4, l40s, h100 and so on. Left out: any.
+
+        instance_families: g4dn, g6, p5 and so on. Left out: any.
+
+        instance_types: g4dn.xlarge and so on. Left out: any.
+
+        gpu_counts: GPUs a node may have, each listed. Left out: any number from 1.
+
+        architecture: `amd64`, or `arm64` for g5g.
+
+        capacity_types: Spot is tried first where both are allowed.
+
+        zones: Zone names of the stack's region. Left out: every zone with a node subnet.
+
+        gpu_limit: The most GPUs the pool may hold. Karpenter checks it before a launch, so launches made at the
+            same moment can exceed it by an instance or so.
+
+        hourly_limit_usd: The most the pool may cost in an hour at the catalogue's on-demand price of us-east-1. It
+            becomes a GPU limit by the dearest GPU the pool may launch, so it holds for any mix. With both, the
+            smaller counts.
+
+        weight: 1 to 100; the pool with the greater weight is tried first. Left out: 0.
+
+        labels: Put on every node.
+
+        taints: In addition to the GPU taint.
+
+        ami: Left out: AL2023 with NVIDIA's driver, at a pinned release.
+
+        root_volume: Left out: 100 GiB.
+
+        instance_store_policy: `RAID0` makes the instance's NVMe the disk for images and pods. Left out: it is unused.
+
+        http_put_response_hop_limit: Of IMDSv2, which is required. 1 keeps pods without host network away from it.
+
+        consolidation_policy: `WhenEmpty` never moves a running pod.
+
+        consolidate_after: How long a node must be empty (or underutilized) first.
+
+        budgets: Left out: Karpenter's own, 10% of the nodes, rounded up.
+
+        expire_after: Age at which a node is drained, ready or not. Left out: never (Karpenter's own default is 720h).
+
+        termination_grace_period: The most time a drain may take, after which pods are deleted whatever protects them.
+            Left out: no end, so a pod that may not be evicted keeps its node, and its bill.
+
+        tags: Put on instances, volumes and launch templates.
+
+    Sources: NodePool and EC2NodeClass CRDs; karpenter-provider-aws website concepts/nodepools.md, nodeclasses.md.
+    """
+
+    name: DnsLabel
+    gpu_names: Annotated[Distinct[str], _known(gpus.GPU_NAMES, "an NVIDIA GPU that EC2 offers")] = ()
+    instance_families: Annotated[Distinct[str], _known(gpus.FAMILIES, "a family with NVIDIA GPUs")] = ()
+    instance_types: Annotated[Distinct[str], _known(gpus.BY_NAME, "an instance type with NVIDIA GPUs")] = ()
+    gpu_counts: Distinct[Annotated[int, Field(ge=1)]] = ()
+    architecture: Literal["amd64", "arm64"] = "amd64"
+    capacity_types: Annotated[Distinct[CapacityType], Field(min_length=1)] = (SPOT, ON_DEMAND)
+    zones: Distinct[str] = ()
+    gpu_limit: Annotated[int | None, Field(ge=1)] = None
+    hourly_limit_usd: Annotated[float | None, Field(gt=0)] = None
+    weight: Annotated[int | None, Field(ge=1, le=100)] = None
+    labels: Mapping[LabelKey, LabelValue] = field(default_factory=dict)
+    taints: Many[Taint] = ()
+    ami: Ami = AmiAlias(alias=DEFAULT_AMI_ALIAS)
+    root_volume: RootVolume = RootVolume()
+    instance_store_policy: Literal["RAID0"] | None = None
+    http_put_response_hop_limit: Annotated[int, Field(ge=1, le=64)] = 1
+    consolidation_policy: ConsolidationPolicy = "WhenEmpty"
+    consolidate_after: DurationOrNever = timedelta(minutes=1)
+    budgets: Annotated[Many[Budget], Field(max_length=50)] = ()
+    expire_after: DurationOrNever = NEVER
+    termination_grace_period: Duration | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def check(self) -> Iterator[Fault]:
+        yield from self._reserved_names()
+        if not (self.gpu_names or self.instance_families or self.instance_types):
+            yield Fault("", "says no GPU; give gpu_names, instance_families or instance_types")
+        elif not self.types:
+            yield Fault("", f"no instance type is left that meets {self._constraints}; loosen one of them")
+        if self.gpu_limit is None and self.hourly_limit_usd is None:
+            yield Fault("", "has no ceiling, so one wrong workload could launch without end; give gpu_limit, or "
+                        "hourly_limit_usd")  # fmt: skip
+        elif self.types:
+            yield from self._ceiling()
+
+    @property
+    def types(self) -> tuple[gpus.InstanceType, ...]:
+        """The instance types the pool may launch.
+
+        A fractional type (g6f, gr6f) is among them only when `instance_families` or `instance_types` names it.
+        """
+        named = {*self.instance_families, *self.instance_types}
+        return tuple(i for i in self._candidates if not i.is_fractional or named & {i.family, i.name})
+
+    @property
+    def has_fractional_types(self) -> bool:
+        """True when the pool may launch a type whose GPU EC2 does not count."""
+        return any(i.is_fractional for i in self.types)
+
+    @property
+    def effective_gpu_limit(self) -> int:
+        """The ceiling in GPUs: the smaller of the two that a user can state."""
+        limits = [self.gpu_limit] if self.gpu_limit is not None else []
+        if self.hourly_limit_usd is not None:
+            limits.append(int(self.hourly_limit_usd / self._dearest_gpu_usd))
+        return min(limits)
+
+    @property
+    def worst_case_usd_per_hour(self) -> float | None:
+        """What the pool costs in an hour when full of its dearest GPUs; None when a type has no price."""
+        if any(i.usd_per_hour is None for i in self.types):
+            return None
+        return round(self.effective_gpu_limit * self._dearest_gpu_usd, 2)
+
+    @property
+    def _candidates(self) -> tuple[gpus.InstanceType, ...]:
+        return gpus.matching(
+            gpu_names=self.gpu_names,
+            families=self.instance_families,
+            names=self.instance_types,
+            gpu_counts=self.gpu_counts,
+            architecture=self.architecture,
+        )
+
+    @property
+    def _dearest_gpu_usd(self) -> float:
+        return max((i.usd_per_hour or 0.0) / i.countable_gpus for i in self.types)
+
+    @property
+    def _constraints(self) -> str:
+        said = {
+            "gpu_names": self.gpu_names,
+            "instance_families": self.instance_families,
+            "instance_types": self.instance_types,
+            "gpu_counts": self.gpu_counts,
+            "architecture": (self.architecture,),
+        }
+        return " and ".join(f"{name} {', '.join(map(str, values))}" for name, values in said.items() if values)
+
+    def _ceiling(self) -> Iterator[Fault]:
+        unpriced = [i.name for i in self.types if i.usd_per_hour is None]
+        if self.hourly_limit_usd is not None and unpriced:
+            yield Fault(
+                "hourly_limit_usd",
+                f"the price list of {gpus.PRICES_DATED} has no price for {', '.join(unpriced)}, so a limit in money "
+                "cannot hold; give gpu_limit instead, or leave those types out",
+            )
+            return
+        smallest = min(self.types, key=lambda i: (i.countable_gpus, i.usd_per_hour or 0.0), default=None)
+        if smallest is not None and self.effective_gpu_limit < smallest.countable_gpus:
+            said = (
+                f"gpu_limit {self.gpu_limit}" if self.hourly_limit_usd is None else f"${self.hourly_limit_usd} an hour"
+            )
+            price = (
+                "" if self.hourly_limit_usd is None else f", and a GPU here costs up to ${self._dearest_gpu_usd:.2f}"
+            )
+            yield Fault(
+                "gpu_limit" if self.hourly_limit_usd is None else "hourly_limit_usd",
+                f"{said} is below the pool's smallest instance, {smallest.name} with {smallest.countable_gpus} "
+                f"GPU{'s' * (smallest.countable_gpus > 1)}{price}, so nothing could ever launch; raise the ceiling or "
+                "choose smaller instances",
+            )
+
+    def _reserved_names(self) -> Iterator[Fault]:
+        for key in self.labels:
+            domain = key.rpartition("/")[0]
+            if domain.endswith(("karpenter.sh", "karpenter.k8s.aws")) or key in _OUR_LABELS:
+                yield Fault("labels", f"{key!r} belongs to Karpenter or to this package; use a key of your own")
+            elif domain.endswith(("kubernetes.io", "k8s.io")) and domain not in _OPEN_DOMAINS:
+                yield Fault("labels", f"{key!r} is in a domain that Karpenter before 1.9 refuses; use your own")
+        seen = {(labels.GPU_TAINT["key"], labels.GPU_TAINT["effect"])}
+        for taint in self.taints:
+            if (taint.key, taint.effect) in seen:
+                yield Fault(
+                    "taints",
+                    f"{taint.key}:{taint.effect} is there already, and Karpenter refuses a pool with the same key and "
+                    "effect twice; leave one out",
+                )
+            seen.add((taint.key, taint.effect))
+        for key in self.tags:
+            if not key or key in _RESTRICTED_TAGS or key.startswith("kubernetes.io/cluster"):
+                yield Fault("tags", f"{key!r} is a tag Karpenter keeps for itself; leave it out")
+
+
+_OUR_LABELS: Final = frozenset({labels.DEVICE_PLUGIN_LABEL, labels.HOSTNAME, labels.ZONE})
+_OPEN_DOMAINS: Final = frozenset({"node.kubernetes.io", "node-restriction.kubernetes.io"})
+_RESTRICTED_TAGS: Final = frozenset(
+    {"eks:eks-cluster-name", labels.NODEPOOL, "karpenter.sh/nodeclaim", "karpenter.k8s.aws/ec2nodeclass"}
+)

@@ -1,0 +1,313 @@
+"""What settings demand of each other: each rule a function that yields faults, each warning one that yields sentences."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import date, datetime, timezone
+from importlib import metadata
+
+from karpenter_gpu import compat
+from karpenter_gpu.errors import Fault
+from karpenter_gpu.gpus import FRACTIONAL_FAMILIES
+from karpenter_gpu.settings.ami import AmiAlias, AmiIds
+from karpenter_gpu.settings.cluster import ExistingVpc, NewCluster
+from karpenter_gpu.settings.karpenter import KarpenterSettings, role_name_faults
+from karpenter_gpu.settings.pool import GpuPool
+from karpenter_gpu.versions import Minor, Version
+
+
+def today() -> date:
+    """The day by which support dates are judged."""
+    return datetime.now(tz=timezone.utc).date()
+
+
+def kubernetes_can_be_created(cluster: NewCluster, today: date) -> Iterator[Fault]:
+    """EKS creates a minor from its release to the end of extended support."""
+    row = compat.KUBERNETES.get(cluster.kubernetes)
+    known = [str(minor) for minor, row in compat.KUBERNETES.items() if _is_offered(row, today)]
+    if row is None:
+        yield Fault(
+            "cluster.kubernetes_version",
+            f"Kubernetes {cluster.kubernetes} is not in this package's version matrix; use one of {', '.join(known)}",
+        )
+    elif not _is_offered(row, today) and not cluster.allow_unsupported_kubernetes:
+        yield Fault(
+            "cluster.kubernetes_version",
+            f"EKS has created no clusters of Kubernetes {row.minor} since {row.extended_support_ends}; use one of "
+            f"{', '.join(known)}, or set cluster.allow_unsupported_kubernetes to synthesize it all the same",
+        )
+
+
+def _is_offered(row: compat.Kubernetes, today: date) -> bool:
+    return row.extended_support_ends is None or today <= row.extended_support_ends
+
+
+def kubectl_layer_is_installed(cluster: NewCluster) -> Iterator[Fault]:
+    """The handler that applies manifests and charts needs the kubectl layer of the cluster's minor."""
+    package = compat.KUBECTL_LAYERS.get(cluster.kubernetes)
+    if package is None:
+        return
+    try:
+        metadata.version(package)
+    except metadata.PackageNotFoundError:
+        yield Fault(
+            "cluster.kubernetes_version",
+            f"Kubernetes {cluster.kubernetes} needs the package {package}, which is not installed; "
+            f"run: pip install {package}",
+        )
+
+
+def karpenter_is_known(karpenter: KarpenterSettings) -> Iterator[Fault]:
+    """A Karpenter minor is a row; without one there is no policy, no rules and no values for it."""
+    release = karpenter.release
+    if release.line not in compat.KARPENTER:
+        lines = [str(line) for line in compat.KARPENTER]
+        yield Fault(
+            "karpenter.version",
+            f"Karpenter {release} is not in this package's version matrix; use a patch of {lines[0]} to {lines[-1]}",
+        )
+    elif reason := compat.KARPENTER_WITHDRAWN.get(release):
+        newest = compat.KARPENTER[release.line].latest_patch
+        yield Fault("karpenter.version", f"Karpenter {release} must not be used: {reason}; use {release.line}.{newest}")
+
+
+def karpenter_supports(kubernetes: Minor, karpenter: KarpenterSettings) -> Iterator[Fault]:
+    """Karpenter itself only logs that it does not know the cluster's Kubernetes, and goes on."""
+    row = compat.KARPENTER.get(karpenter.release.line)
+    if row is None or kubernetes not in compat.KUBERNETES:
+        return
+    newest = row.newest_for(karpenter.release.patch)
+    if not row.oldest <= kubernetes <= newest:
+        fitting = compat.karpenter_patches_for(kubernetes)
+        yield Fault(
+            "karpenter.version",
+            f"Karpenter {karpenter.release} supports Kubernetes {row.oldest} to {newest}, not {kubernetes}; use "
+            f"{' or '.join(fitting[-4:])} or a later patch of these, or another Kubernetes",
+        )
+
+
+def gates_exist(karpenter: KarpenterSettings) -> Iterator[Fault]:
+    """A gate that a version does not have would be lost in its chart without a word."""
+    for gate in karpenter.feature_gates.chosen():
+        since = compat.FEATURE_GATES[gate]
+        if karpenter.release.line < since:
+            setting = re.sub("([A-Z])", lambda found: f"_{found[1].lower()}", gate)
+            yield Fault(
+                f"karpenter.feature_gates.{setting}",
+                f"Karpenter {karpenter.release} has no gate {gate}; it came with {since}, so use that or leave it out",
+            )
+
+
+def role_names_fit(cluster_name: str, karpenter: KarpenterSettings) -> Iterator[Fault]:
+    """The names of both roles are made of the cluster's, and IAM's are shorter."""
+    for where, given, prefix in (
+        ("node_role_name", karpenter.node_role_name, "KarpenterNodeRole"),
+        ("controller_role_name", karpenter.controller_role_name, "KarpenterControllerRole"),
+    ):
+        if given is None:
+            for fault in role_name_faults(f"karpenter.{where}", f"{prefix}-{cluster_name}"):
+                yield Fault(fault.where, f"{fault.problem}, here or for the cluster")
+
+
+def pool_fits(pool: GpuPool, kubernetes: Minor, karpenter: KarpenterSettings, region: str | None) -> Iterator[Fault]:
+    """What one pool demands of the versions and the region, under `pools.<name>`."""
+    for rule in (_ami_fits, _fractional_can_be_counted, _fields_exist):
+        yield from (fault.under(f"pools.{pool.name}") for fault in rule(pool, kubernetes, karpenter.release, karpenter))
+    yield from (fault.under(f"pools.{pool.name}") for fault in _region_is_known(pool, region))
+
+
+def _ami_fits(pool: GpuPool, kubernetes: Minor, release: Version, _: KarpenterSettings) -> Iterator[Fault]:
+    ami = pool.ami
+    if ami.family == "AL2" and kubernetes > compat.AL2_LAST_KUBERNETES:
+        yield Fault(
+            "ami",
+            f"AL2 has no images for Kubernetes {kubernetes}, the last was {compat.AL2_LAST_KUBERNETES}; use an al2023 "
+            "alias",
+        )
+        return
+    if not isinstance(ami, AmiAlias):
+        return
+    if ami.alias_family == "al2023" and release in compat.SWAPPED_AL2023_ALIAS:
+        yield Fault(
+            "ami.alias",
+            f"Karpenter {release} gives NVIDIA instances of an al2023 alias the Neuron image; use Karpenter 1.0.3 or "
+            "later, or name the image by id",
+        )
+    if (
+        pool.architecture == "arm64"
+        and ami.alias_family != "bottlerocket"
+        and release.line < compat.ARM64_NVIDIA_ALIAS_SINCE
+    ):
+        yield Fault(
+            "ami.alias",
+            f"Karpenter {release} finds no arm64 NVIDIA image behind {ami.alias}; use Karpenter "
+            f"{compat.ARM64_NVIDIA_ALIAS_SINCE} or later, or name the image by id",
+        )
+    g7 = [i.name for i in pool.types if i.family == "g7"]
+    if g7 and ami.alias_family == "al2023" and ami.release < compat.G7_FIRST_AMI:
+        yield Fault(
+            "ami.alias",
+            f"{ami.alias} loads a kernel module with which the GPU of {g7[0]} does not work; use al2023@"
+            f"{compat.G7_FIRST_AMI} or later, or leave g7 out",
+        )
+    yield from _release_exists(pool, ami, kubernetes)
+
+
+def _release_exists(pool: GpuPool, ami: AmiAlias, kubernetes: Minor) -> Iterator[Fault]:
+    rows = compat.AMI_RELEASES.get(ami.alias_family, {})
+    if not rows or kubernetes not in compat.KUBERNETES:
+        return
+    row = rows.get(kubernetes)
+    first = None if row is None else row.first_arm64 if pool.architecture == "arm64" else row.first
+    if row is None or first is None:
+        if kubernetes <= max(rows):
+            yield Fault(
+                "ami.alias",
+                f"{ami.alias} has no {pool.architecture} NVIDIA image for Kubernetes {kubernetes}; use another family",
+            )
+    elif ami.release != "latest" and ami.release < first:
+        yield Fault(
+            "ami.alias",
+            f"{ami.alias} has no {pool.architecture} NVIDIA image for Kubernetes {kubernetes}, whose first is {first}; "
+            f"use {ami.alias_family}@{row.last or compat.NEWEST_AMI_SEEN}",
+        )
+    elif row.last and ami.release != "latest" and ami.release > row.last:
+        yield Fault(
+            "ami.alias",
+            f"{ami.alias} does not exist for Kubernetes {kubernetes}, whose last release was {row.last}; use "
+            f"{ami.alias_family}@{row.last}",
+        )
+
+
+def _fractional_can_be_counted(
+    pool: GpuPool, _: Minor, release: Version, karpenter: KarpenterSettings
+) -> Iterator[Fault]:
+    if not pool.has_fractional_types:
+        return
+    families = sorted({i.family for i in pool.types if i.is_fractional})
+    others = ", ".join(FRACTIONAL_FAMILIES)
+    if release.line < compat.NODE_OVERLAY_SINCE:
+        yield Fault(
+            "",
+            f"EC2 counts no GPU on {', '.join(families)}, and Karpenter {release} cannot be told otherwise; use "
+            f"Karpenter {compat.NODE_OVERLAY_SINCE} or later, or leave {others} out",
+        )
+    elif not karpenter.feature_gates.node_overlay:
+        yield Fault(
+            "",
+            f"EC2 counts no GPU on {', '.join(families)}, so no pod would ever start one; set "
+            f"karpenter.feature_gates.node_overlay to true, or leave {others} out",
+        )
+
+
+def _fields_exist(pool: GpuPool, _: Minor, release: Version, __: KarpenterSettings) -> Iterator[Fault]:
+    if pool.consolidation_policy == "Balanced" and release.line < compat.BALANCED_SINCE:
+        yield Fault(
+            "consolidation_policy",
+            f"Karpenter {release} does not know Balanced, which came with {compat.BALANCED_SINCE}; use WhenEmpty",
+        )
+    for budget in pool.budgets:
+        if "Unhealthy" in budget.reasons and release.line < compat.UNHEALTHY_REASON_SINCE:
+            yield Fault(
+                "budgets",
+                f"Karpenter {release} does not know the reason Unhealthy, which came with "
+                f"{compat.UNHEALTHY_REASON_SINCE}; leave it out",
+            )
+
+
+def _region_is_known(pool: GpuPool, region: str | None) -> Iterator[Fault]:
+    bound = {"zones": ", ".join(pool.zones)}
+    if isinstance(pool.ami, AmiIds):
+        bound["ami.ami_ids"] = ", ".join(pool.ami.ami_ids)
+    yield from _of_one_region(bound, region)
+    for zone in pool.zones:
+        yield from zone_is_of(zone, region, "zones")
+
+
+def _of_one_region(bound: dict[str, str], region: str | None) -> Iterator[Fault]:
+    for where, what in bound.items():
+        if what and region is None:
+            yield Fault(where, f"{what} is of one region, and the stack is for any; say which, as in region=eu-west-1")
+
+
+def zone_is_of(zone: str, region: str | None, where: str) -> Iterator[Fault]:
+    """A zone's name begins with its region's."""
+    if region is not None and not re.fullmatch(re.escape(region) + r"(-[a-z0-9-]+)?[a-z]", zone):
+        yield Fault(where, f"{zone!r} is not a zone of {region}; zones there are named like {region}a")
+
+
+def network_fits(cluster: NewCluster, region: str | None) -> Iterator[Fault]:
+    """Ids and zone names belong to one region."""
+    network = cluster.network
+    bound = {"cluster.network.availability_zones": ", ".join(network.availability_zones)}
+    if isinstance(network, ExistingVpc):
+        bound = {"cluster.network.vpc_id": network.vpc_id}
+    yield from _of_one_region(bound, region)
+    for zone in network.availability_zones:
+        yield from zone_is_of(zone, region, "cluster.network.availability_zones")
+
+
+def pool_names_differ(pools: Iterable[GpuPool]) -> Iterator[Fault]:
+    """A pool's name is the name of its Kubernetes objects."""
+    for name, times in Counter(pool.name for pool in pools).items():
+        if times > 1:
+            yield Fault(
+                f"pools.{name}", f"{times} pools are named {name!r}, and a name can be had once; rename all but one"
+            )
+
+
+def kubernetes_warnings(cluster: NewCluster, today: date) -> Iterator[str]:
+    """What a person should know of the Kubernetes they asked for."""
+    row = compat.KUBERNETES.get(cluster.kubernetes)
+    if row is None or row.standard_support_ends is None or row.extended_support_ends is None:
+        yield (
+            f"Kubernetes {cluster.kubernetes} on EKS has not been seen by this package's authors: its dates and its "
+            "images are not in the version matrix"
+        )
+    elif today > row.extended_support_ends:
+        yield (
+            f"EKS has created no clusters of Kubernetes {row.minor} since {row.extended_support_ends}: this template "
+            "cannot be deployed to AWS"
+        )
+    elif today > row.standard_support_ends:
+        yield (
+            f"Kubernetes {row.minor} has been in extended support since {row.standard_support_ends}, where EKS charges "
+            f"more for the cluster, until {row.extended_support_ends}"
+        )
+
+
+def karpenter_warnings(karpenter: KarpenterSettings) -> Iterator[str]:
+    """What a person should know of the Karpenter they asked for."""
+    release = karpenter.release
+    row = compat.KARPENTER[release.line]
+    supported = [f"{line}.{row.latest_patch}" for line, row in compat.KARPENTER.items() if row.supported_until]
+    if row.supported_until is None:
+        yield f"Karpenter {release.line} is no longer supported upstream; {', '.join(supported)} are"
+    if release.patch > row.latest_patch:
+        yield (
+            f"Karpenter {release} is newer than the newest patch this package knows, {release.line}.{row.latest_patch}; "
+            "it is treated as that one"
+        )
+
+
+def pool_warnings(pool: GpuPool) -> Iterator[str]:
+    """What a person should know of a pool that is allowed all the same."""
+    ami = pool.ami
+    if ami.family == "AL2":
+        yield f"pool {pool.name!r}: AWS stopped publishing AL2 images on {compat.AL2_ENDED}; use an al2023 alias"
+    if isinstance(ami, AmiAlias) and ami.release == "latest":
+        yield f"pool {pool.name!r}: {ami.alias} replaces every node whenever AWS publishes an image; pin a release"
+    elif isinstance(ami, AmiAlias) and ami.alias_family == "al2023" and ami.release > compat.NEWEST_AMI_SEEN:
+        yield (
+            f"pool {pool.name!r}: {ami.alias} is newer than the newest image this package knows, "
+            f"{compat.NEWEST_AMI_SEEN}; check that it exists, for Karpenter passes over a missing one in silence"
+        )
+    if pool.root_volume.size_gib < 100 and pool.instance_store_policy is None:
+        yield (
+            f"pool {pool.name!r}: {pool.root_volume.size_gib} GiB of disk is little for model images; use 100, or "
+            "instance_store_policy RAID0"
+        )
+    if pool.consolidation_policy != "WhenEmpty":
+        yield f"pool {pool.name!r}: {pool.consolidation_policy} moves running pods to cheaper nodes"
