@@ -13,6 +13,8 @@ CDK := $(BIN)/cdk
 .PHONY: synth test check format lint types architecture templates wheel docs bench clean
 # No telemetry, no notices: nothing but the registries at set-up is ever asked.
 export CDK_DISABLE_CLI_TELEMETRY := true
+# The CDK is installed without bytecode, which is then written for the modules that are used.
+unexport PYTHONDONTWRITEBYTECODE
 
 synth: .venv/.synth
 	@rm -rf cdk.out
@@ -54,7 +56,7 @@ wheel: .venv/.dev
 docs: .venv/.dev
 	$(BIN)/python docs/generate.py
 
-bench: .venv/.dev
+bench: .venv/.bench
 	$(BIN)/python benchmarks/bench.py
 
 clean:
@@ -74,4 +76,8 @@ clean:
 .venv/.dev: .venv/.synth requirements-dev.txt
 	@echo "Adding what tests and checks need to .venv"
 	@$(BIN)/python -m pip install --disable-pip-version-check --no-compile -q -r requirements-dev.txt
+	@touch $@
+
+.venv/.bench: .venv/.dev requirements-bench.txt
+	@$(BIN)/python -m pip install --disable-pip-version-check --no-compile -q -r requirements-bench.txt
 	@touch $@

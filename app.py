@@ -46,7 +46,15 @@ def main() -> int:
             print(f"  {fault}", file=sys.stderr)
         _leave_nothing_deployable(out)
         return 1
-    except Exception:
+    except RuntimeError as error:
+        _leave_nothing_deployable(out)
+        kind, _, findings = str(error).partition("ValidationFailed: ")
+        if kind or not findings:
+            raise
+        print(findings, file=sys.stderr)
+        print("The template was not kept; mend what was found, or answer it where it is.", file=sys.stderr)
+        return 1
+    except BaseException:
         _leave_nothing_deployable(out)
         raise
     return 0

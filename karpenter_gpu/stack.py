@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from aws_cdk import Aws, CfnOutput, Environment, Fn, Stack, Validations
+from aws_cdk import Aws, CfnOutput, Environment, Fn, Stack, Token, Validations
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
@@ -58,8 +58,8 @@ class EksGpuStack(Stack):
             pools=tuple(pools),
             karpenter=karpenter,
             device_plugin=device_plugin,
-            account=env.account if env else None,
-            region=env.region if env else None,
+            account=_literal(env.account if env else None),
+            region=_literal(env.region if env else None),
             permissions_boundary=permissions_boundary,
         )
         self._zones = _zones(platform)
@@ -118,6 +118,11 @@ class EksGpuStack(Stack):
             ),
         ):
             CfnOutput(self, id, value=value, description=what)
+
+
+def _literal(value: str | None) -> str | None:
+    """An account or region that is known now; a pseudo parameter is for any."""
+    return None if value is None or Token.is_unresolved(value) else value
 
 
 def _zones(platform: Platform) -> list[str]:

@@ -48,7 +48,7 @@ class EksCluster(Construct):
             self.system_nodes.node.add_dependency(addon)
         coredns = self._addon("coredns")
         coredns.node.add_dependency(self.system_nodes)
-        self.ready += [self.system_nodes, coredns]
+        self.ready += [self.oidc_provider, self.system_nodes, coredns]
 
     @property
     def system_node_labels(self) -> dict[str, str]:

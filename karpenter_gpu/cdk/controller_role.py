@@ -90,13 +90,14 @@ class ControllerRole(Construct):
             "AssumeRolePolicyDocument", {"Fn::Sub": [text, {"Provider": provider_arn, "Issuer": issuer}]}
         )
 
-    def _policy(self, part: str, document: dict[str, Any]) -> iam.ManagedPolicy:
-        policy = iam.ManagedPolicy(
+    def _policy(self, part: str, document: dict[str, Any]) -> iam.CfnManagedPolicy:
+        # The L1, because an L2 rewrites a document as the app's feature flags say, and this one is upstream's.
+        policy = iam.CfnManagedPolicy(
             self,
             part,
             description=f"Karpenter's controller: {part}",
-            document=iam.PolicyDocument.from_json(document),
-            roles=[self.role],
+            policy_document=document,
+            roles=[self.role.role_name],
         )
         wild = dict.fromkeys(
             line for statement in document["Statement"] for line in statement["Resource"] if line.endswith("*")

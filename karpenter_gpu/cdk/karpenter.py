@@ -74,7 +74,7 @@ class Karpenter(Construct):
         system_node_labels: Mapping[str, str] = _ANY_NODE,
     ) -> None:
         version = kubernetes_version or _version_of(cluster)
-        if faults := tuple(_faults(cluster_name, version, settings)):
+        if faults := (*_cluster_faults(cluster), *_faults(cluster_name, version, settings)):
             raise InvalidSettings(faults)
         super().__init__(scope, id)
         self._kubernetes = Minor.parse(version or "")
@@ -189,20 +189,35 @@ class Karpenter(Construct):
 def _version_of(cluster: eks.Cluster) -> str | None:
     """The Kubernetes of a cluster made in this app; None for one that is only imported."""
     resource = cluster.node.default_child
-    return resource.version if isinstance(resource, eks.CfnCluster) else None
+    return getattr(resource, "version", None)
+
+
+def _cluster_faults(cluster: eks.Cluster) -> Iterator[Fault]:
+    if type(cluster).__module__ == "aws_cdk.aws_eks":
+        yield Fault(
+            "cluster", "is an aws_eks cluster, and this takes one of aws_eks_v2; make it with aws_eks_v2.Cluster"
+        )
+    elif cluster.kubectl_provider is None:
+        yield Fault(
+            "cluster",
+            "has no kubectl provider, so nothing could be installed on it; give it kubectl_provider_options with the "
+            "kubectl layer of its Kubernetes",
+        )
 
 
 def _faults(cluster_name: str, version: str | None, settings: KarpenterSettings) -> Iterator[Fault]:
-    if problem := cluster_name_problem(cluster_name):
+    problem = cluster_name_problem(cluster_name)
+    if problem:
         yield Fault("cluster_name", problem)
+    else:
+        yield from rules.role_names_fit(cluster_name, settings)
+    yield from rules.karpenter_is_known(settings)
+    yield from rules.gates_exist(settings)
     try:
         kubernetes = Minor.parse(version or "")
     except ValueError:
         yield Fault(
             "kubernetes_version", f"{version!r} does not say the cluster's Kubernetes; give its minor, as in 1.36"
         )
-        return
-    yield from rules.karpenter_is_known(settings)
-    yield from rules.gates_exist(settings)
-    yield from rules.karpenter_supports(kubernetes, settings)
-    yield from rules.role_names_fit(cluster_name, settings)
+    else:
+        yield from rules.karpenter_supports(kubernetes, settings)

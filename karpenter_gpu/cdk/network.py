@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aws_cdk import RemovalPolicy
+from aws_cdk import Acknowledgment, RemovalPolicy, Validations
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_logs as logs
 from constructs import Construct
@@ -45,7 +45,7 @@ class Network(Construct):
         return vpc
 
     def _found(self, network: ExistingVpc) -> ec2.IVpc:
-        return ec2.Vpc.from_vpc_attributes(
+        vpc = ec2.Vpc.from_vpc_attributes(
             self,
             "Vpc",
             vpc_id=network.vpc_id,
@@ -53,3 +53,10 @@ class Network(Construct):
             private_subnet_ids=list(network.private_subnet_ids),
             public_subnet_ids=list(network.public_subnet_ids) or None,
         )
+        for subnet in (*vpc.private_subnets, *vpc.public_subnets):
+            Validations.of(subnet).acknowledge(
+                Acknowledgment(
+                    id="Annotation::@aws-cdk/aws-ec2:noSubnetRouteTableId", reason="nothing here adds a route to it"
+                )
+            )
+        return vpc

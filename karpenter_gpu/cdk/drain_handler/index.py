@@ -6,6 +6,7 @@ A NodePool has no finalizer, so Kubernetes calls it deleted while its nodes stil
 
 import json
 import time
+import traceback
 import urllib.request
 
 import boto3
@@ -23,10 +24,12 @@ def handler(event, context):
     try:
         if event["RequestType"] == "Delete" and not wait(event, context):
             return
-    except Exception as error:  # CloudFormation would wait an hour for an answer that never comes
+    except Exception as error:
+        # CloudFormation would wait an hour for an answer that never comes, and Lambda would run a raised error again.
+        traceback.print_exc()
         answer(event, context, "FAILED", f"looking for the cluster's instances failed: {error!r}")
-        raise
-    answer(event, context, "SUCCESS")
+    else:
+        answer(event, context, "SUCCESS")
 
 
 def wait(event, context):

@@ -1,0 +1,38 @@
+"""Only the construct, in a stack of your own, on your own `aws_eks_v2` cluster.
+
+cdk deploy --app ".venv/bin/python examples/own_cluster.py"
+"""
+
+from karpenter_gpu import GpuPool, Karpenter
+
+# isort: split
+import aws_cdk as cdk
+from aws_cdk import aws_eks_v2 as eks
+from aws_cdk import aws_s3 as s3
+from aws_cdk.lambda_layer_kubectl_v36 import KubectlV36Layer
+from constructs import Construct
+
+
+class Training(cdk.Stack):
+    """A cluster that was there before, and GPUs for it."""
+
+    def __init__(self, scope: Construct, id: str) -> None:
+        super().__init__(scope, id)
+        cluster = eks.Cluster(
+            self,
+            "Cluster",
+            cluster_name="training",
+            version=eks.KubernetesVersion.V1_36,
+            kubectl_provider_options=eks.KubectlProviderOptions(kubectl_layer=KubectlV36Layer(self, "Kubectl")),
+            default_capacity_type=eks.DefaultCapacityType.NODEGROUP,
+        )
+        karpenter = Karpenter(self, "Karpenter", cluster=cluster, cluster_name="training")
+        if cluster.default_nodegroup:
+            karpenter.start_after(cluster.default_nodegroup)
+        karpenter.add_gpu_pool(GpuPool(name="h100", gpu_names=("h100",), gpu_limit=16))
+        s3.Bucket(self, "Models").grant_read(karpenter.node_role)
+
+
+app = cdk.App()
+Training(app, "Training")
+app.synth()

@@ -1,0 +1,152 @@
+"""The handler that holds a deletion, with an EC2 that answers as told."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+HANDLER = Path(__file__).parents[2] / "karpenter_gpu" / "cdk" / "drain_handler" / "index.py"
+
+
+class World:
+    """The clock, EC2, Lambda and CloudFormation, as the handler sees them."""
+
+    def __init__(self, looks, *, remaining=900.0):
+        self.now = 1_000_000.0
+        self.remaining_until = self.now + remaining
+        self.looks = list(looks)
+        self.filters = None
+        self.invoked = []
+        self.answers = []
+
+    def client(self, service):
+        if service == "lambda":
+            return SimpleNamespace(invoke=lambda **given: self.invoked.append(given))
+        return SimpleNamespace(get_paginator=lambda _: SimpleNamespace(paginate=self.paginate))
+
+    def paginate(self, Filters):  # noqa: N803
+        self.filters = Filters
+        look = self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
+        if isinstance(look, Exception):
+            raise look
+        instances = [
+            {
+                "InstanceId": name,
+                "State": {"Name": "running"},
+                "Tags": [{"Key": "karpenter.sh/nodepool", "Value": "inference"}],
+            }
+            for name in look
+        ]
+        return [{"Reservations": [{"Instances": instances[:1]}, {"Instances": instances[1:]}]}]
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+    def urlopen(self, request, **_):
+        self.answers.append(json.loads(request.data))
+        return SimpleNamespace(close=lambda: None)
+
+    @property
+    def context(self):
+        return SimpleNamespace(
+            get_remaining_time_in_millis=lambda: (self.remaining_until - self.now) * 1000,
+            invoked_function_arn="arn:aws:lambda:eu-west-1:111122223333:function:drain",
+            log_stream_name="stream",
+        )
+
+
+def run(monkeypatch, world, request="Delete", **more):
+    boto3 = ModuleType("boto3")
+    boto3.client = world.client
+    monkeypatch.setitem(sys.modules, "boto3", boto3)
+    spec = importlib.util.spec_from_file_location("drain_index", HANDLER)
+    index = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(index)
+    monkeypatch.setattr(index.time, "time", lambda: world.now)
+    monkeypatch.setattr(index.time, "sleep", world.sleep)
+    monkeypatch.setattr(index.urllib.request, "urlopen", world.urlopen)
+    event = {
+        "RequestType": request,
+        "ResponseURL": "https://example.com/",
+        "StackId": "stack",
+        "RequestId": "request",
+        "LogicalResourceId": "Drain",
+        "ResourceProperties": {"ClusterName": "gpu", "TimeoutSeconds": "600"},
+    } | more
+    index.handler(event, world.context)
+
+
+def test_creation_and_update_are_answered_at_once(monkeypatch):
+    for request in ("Create", "Update"):
+        world = World([["i-1"]])
+        run(monkeypatch, world, request)
+        assert [answer["Status"] for answer in world.answers] == ["SUCCESS"]
+        assert world.answers[0]["PhysicalResourceId"] == "drain-gpu"
+        assert world.filters is None
+
+
+def test_a_deletion_waits_until_the_instances_are_gone(monkeypatch):
+    world = World([["i-1"], ["i-1"], []])
+    run(monkeypatch, world, PhysicalResourceId="drain-gpu")
+    assert [answer["Status"] for answer in world.answers] == ["SUCCESS"]
+    assert world.now - 1_000_000 >= 30
+
+
+def test_an_instance_that_ec2_shows_late_is_waited_for(monkeypatch):
+    world = World([[], ["i-late"], []])
+    run(monkeypatch, world)
+    assert world.answers[0]["Status"] == "SUCCESS"
+    assert world.now - 1_000_000 == 40
+
+
+def test_only_live_instances_of_the_clusters_pools_count(monkeypatch):
+    world = World([[]])
+    run(monkeypatch, world)
+    assert world.filters == [
+        {"Name": "tag:kubernetes.io/cluster/gpu", "Values": ["owned"]},
+        {"Name": "tag-key", "Values": ["karpenter.sh/nodepool"]},
+        {"Name": "instance-state-name", "Values": ["pending", "running", "shutting-down", "stopping", "stopped"]},
+    ]
+
+
+def test_it_gives_up_when_the_time_is_up_and_names_what_is_left(monkeypatch):
+    world = World([["i-1", "i-2"]])
+    run(monkeypatch, world)
+    (answer,) = world.answers
+    assert answer["Status"] == "FAILED"
+    assert answer["Reason"].startswith(
+        "after 10 minutes 2 instance(s) of cluster gpu still run and bill: i-1 (pool inference, running), i-2 (pool "
+    )
+    assert "delete the stack again" in answer["Reason"]
+    assert world.now - 1_000_000 == 600
+
+
+def test_before_lambda_cuts_it_off_another_call_goes_on_with_the_same_deadline(monkeypatch):
+    world = World([["i-1"]], remaining=120)
+    run(monkeypatch, world)
+    assert world.answers == []
+    (call,) = world.invoked
+    assert call["InvocationType"] == "Event"
+    event = json.loads(call["Payload"])
+    assert event["Deadline"] == 1_000_600
+    second = World([["i-1"]], remaining=10_000)
+    second.now = 1_000_590.0
+    run(monkeypatch, second, **{key: event[key] for key in ("Deadline",)})
+    assert second.answers[0]["Status"] == "FAILED"
+    assert second.now == 1_000_600
+
+
+def test_many_instances_are_counted_and_some_are_named(monkeypatch):
+    world = World([[f"i-{n}" for n in range(20)]])
+    run(monkeypatch, world)
+    assert "20 instance(s)" in world.answers[0]["Reason"]
+    assert "and 12 more" in world.answers[0]["Reason"]
+    assert len(world.answers[0]["Reason"]) < 1024
+
+
+def test_a_failure_to_look_is_answered_so_that_nobody_waits_an_hour(monkeypatch):
+    world = World([RuntimeError("denied")])
+    run(monkeypatch, world)
+    (answer,) = world.answers
+    assert (answer["Status"], "denied" in answer["Reason"]) == ("FAILED", True)

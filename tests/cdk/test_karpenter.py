@@ -1,0 +1,177 @@
+"""`Karpenter` and `add_gpu_pool` in a stack and on a cluster of one's own."""
+
+import json
+
+import pytest
+
+from karpenter_gpu import FeatureGates, GpuPool, InvalidSettings, Karpenter, KarpenterSettings
+
+# isort: split
+import aws_cdk as cdk
+from aws_cdk import aws_eks_v2 as eks
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_s3 as s3
+from aws_cdk.assertions import Template
+from aws_cdk.lambda_layer_kubectl_v36 import KubectlV36Layer
+
+from tests.graph import Graph
+from tests.shapes import ACCOUNT, CONTEXT
+
+POOL = GpuPool(name="h100", gpu_names=("h100",), gpu_limit=16)
+
+
+def own_stack(**env):
+    app = cdk.App(context={"aws:cdk:disable-asset-staging": True})
+    return cdk.Stack(app, "Own", env=cdk.Environment(**env))
+
+
+def own_cluster(stack, **more):
+    return eks.Cluster(
+        stack,
+        "Cluster",
+        cluster_name="training",
+        version=eks.KubernetesVersion.V1_36,
+        kubectl_provider_options=eks.KubectlProviderOptions(kubectl_layer=KubectlV36Layer(stack, "Layer")),
+        default_capacity_type=eks.DefaultCapacityType.NODEGROUP,
+        **more,
+    )
+
+
+def faults(make):
+    with pytest.raises(InvalidSettings) as caught:
+        make()
+    return [str(fault) for fault in caught.value.faults]
+
+
+@pytest.fixture(scope="module")
+def template():
+    stack = own_stack()
+    karpenter = Karpenter(stack, "Karpenter", cluster=own_cluster(stack), cluster_name="training")
+    karpenter.add_gpu_pool(POOL)
+    s3.Bucket(stack, "Models").grant_read(karpenter.node_role)
+    return Template.from_stack(stack).to_json()
+
+
+def test_three_lines_are_enough_on_a_cluster_of_ones_own(template):
+    kinds = {resource["Type"] for resource in template["Resources"].values()}
+    assert {"Custom::AWSCDK-EKS-HelmChart", "Custom::KarpenterGpuDrain", "AWS::SQS::Queue"} <= kinds
+
+
+def test_the_node_role_can_be_granted_more(template):
+    assert '"s3:GetObject*"' in json.dumps(template)
+
+
+def test_nothing_of_the_pool_is_deleted_before_its_nodes_are_gone(template):
+    graph = Graph(template)
+    (gate,) = graph.of_type("Custom::KarpenterGpuDrain")
+    ours = {name for name in graph.resources if name.startswith("Karpenter")}
+    after = {name for name in ours if gate in graph.waits_for(name)}
+    assert ours - after - {gate} - graph.waits_for(gate) == set()
+    assert all("NodePool" in name for name in after)
+
+
+def test_the_controller_may_run_on_any_node_that_karpenter_did_not_make(template):
+    assert '\\"key\\":\\"karpenter.sh/nodepool\\",\\"operator\\":\\"DoesNotExist\\"}]}]' in json.dumps(template)
+
+
+def test_a_token_for_a_name_is_refused_with_the_reason():
+    stack = own_stack()
+    cluster = own_cluster(stack)
+    (fault,) = faults(lambda: Karpenter(stack, "Karpenter", cluster=cluster, cluster_name=cluster.cluster_name))
+    assert fault.startswith("cluster_name: the cluster name is a token, and it stands inside IAM condition keys")
+    assert stack.node.try_find_child("Karpenter") is None
+
+
+def test_a_cluster_of_the_other_library_is_refused_with_the_way_out():
+    stack = own_stack()
+    layer = KubectlV36Layer(stack, "Layer")
+    cluster = cdk.aws_eks.Cluster(stack, "V1", version=cdk.aws_eks.KubernetesVersion.V1_36, kubectl_layer=layer)
+    (fault,) = faults(lambda: Karpenter(stack, "K", cluster=cluster, cluster_name="v1", kubernetes_version="1.36"))
+    assert fault.startswith("cluster: is an aws_eks cluster, and this takes one of aws_eks_v2; make it with")
+
+
+def test_a_cluster_without_kubectl_is_refused_with_the_way_out():
+    stack = own_stack()
+    cluster = eks.Cluster(
+        stack,
+        "Bare",
+        version=eks.KubernetesVersion.V1_36,
+        default_capacity_type=eks.DefaultCapacityType.NODEGROUP,
+    )
+    (fault,) = faults(lambda: Karpenter(stack, "K", cluster=cluster, cluster_name="bare"))
+    assert fault.startswith("cluster: has no kubectl provider, so nothing could be installed on it; give it")
+
+
+def test_an_imported_cluster_must_say_its_kubernetes():
+    stack = own_stack()
+    cluster = eks.Cluster.from_cluster_attributes(stack, "Imported", cluster_name="there")
+    found = faults(lambda: Karpenter(stack, "K", cluster=cluster, cluster_name="there"))
+    assert "kubernetes_version: None does not say the cluster's Kubernetes; give its minor, as in 1.36" in found
+
+
+def test_faults_of_version_gate_and_name_come_together_before_any_construct():
+    stack = own_stack()
+    settings = KarpenterSettings(version="1.12.2", feature_gates=FeatureGates(capacity_buffer=True))
+    found = faults(lambda: Karpenter(stack, "K", cluster=own_cluster(stack), cluster_name="c" * 50, settings=settings))
+    assert {fault.partition(":")[0] for fault in found} == {
+        "karpenter.feature_gates.capacity_buffer",
+        "karpenter.version",
+        "karpenter.node_role_name",
+        "karpenter.controller_role_name",
+    }
+    assert stack.node.try_find_child("K") is None
+
+
+def test_a_pool_that_does_not_fit_is_refused_and_leaves_nothing_behind():
+    stack = own_stack()
+    karpenter = Karpenter(stack, "Karpenter", cluster=own_cluster(stack), cluster_name="training")
+    before = len(karpenter.node.find_all())
+    fractional = GpuPool(name="small", instance_families=("g6f",), gpu_limit=2)
+    (fault,) = faults(lambda: karpenter.add_gpu_pool(fractional))
+    assert fault.startswith("pools.small: EC2 counts no GPU on g6f")
+    assert len(karpenter.node.find_all()) == before
+
+
+def test_a_second_pool_of_one_name_is_refused():
+    stack = own_stack()
+    karpenter = Karpenter(stack, "Karpenter", cluster=own_cluster(stack), cluster_name="training")
+    karpenter.add_gpu_pool(POOL)
+    (fault,) = faults(lambda: karpenter.add_gpu_pool(POOL))
+    assert fault.startswith("pools.h100: 2 pools are named 'h100'")
+
+
+def test_zones_are_checked_against_the_stacks_region():
+    stack = own_stack(account=ACCOUNT, region="eu-west-1")
+    vpc = cdk.aws_ec2.Vpc(stack, "Vpc", availability_zones=["eu-west-1a", "eu-west-1b"])
+    karpenter = Karpenter(stack, "Karpenter", cluster=own_cluster(stack, vpc=vpc), cluster_name="training")
+    pool = GpuPool(name="far", gpu_names=("l4",), gpu_limit=1, zones=("us-east-1a",))
+    (fault,) = faults(lambda: karpenter.add_gpu_pool(pool))
+    assert "'us-east-1a' is not a zone of eu-west-1" in fault
+
+
+def test_a_given_oidc_provider_is_used_and_no_second_is_made():
+    stack = own_stack()
+    arn = f"arn:aws:iam::{ACCOUNT}:oidc-provider/oidc.eks.eu-west-1.amazonaws.com/id/ABC"
+    provider = iam.OidcProviderNative.from_oidc_provider_arn(stack, "Provider", arn)
+    Karpenter(stack, "Karpenter", cluster=own_cluster(stack), cluster_name="training", oidc_provider=provider)
+    template = Template.from_stack(stack).to_json()
+    assert not [r for r in template["Resources"].values() if r["Type"] == "AWS::IAM::OIDCProvider"]
+    assert arn in json.dumps(template)
+
+
+def test_flags_of_the_users_app_change_nothing_of_ours():
+    flags = {key: value for key, value in CONTEXT.items() if key.startswith("@")}
+
+    def ours(context):
+        stack = cdk.Stack(cdk.App(context=context | {"aws:cdk:disable-asset-staging": True}), "Own")
+        karpenter = Karpenter(stack, "Karpenter", cluster=own_cluster(stack), cluster_name="training")
+        karpenter.add_gpu_pool(POOL)
+        resources = Template.from_stack(stack).to_json()["Resources"]
+        return {name: body for name, body in resources.items() if name.startswith("Karpenter")}
+
+    assert len(flags) > 50
+    plain, flagged = ours({}), ours(flags)
+    assert set(plain) == set(flagged)
+    different = {name for name in plain if plain[name] != flagged[name]}
+    # The CDK's own event target writes the queue's policy, and a flag joins its statements; they allow the same.
+    assert {name for name in different if "QueuePolicy" not in name} == set()

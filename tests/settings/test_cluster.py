@@ -1,0 +1,65 @@
+import pytest
+
+from karpenter_gpu import ExistingVpc, InvalidSettings, NewCluster, NewVpc, SystemNodes
+
+
+def fault_of(make, **given):
+    with pytest.raises(InvalidSettings) as caught:
+        make(**given)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        ({"name": ""}, "name: the cluster name is empty; give the cluster a name"),
+        ({"name": "-x"}, "name: '-x' is not a name EKS takes for a cluster; use at most 100 letters"),
+        ({"name": "a b"}, "name: 'a b' is not a name EKS takes for a cluster"),
+        ({"name": "a" * 101}, "is not a name EKS takes for a cluster"),
+        ({"name": "${Token[TOKEN.12]}"}, "name: the cluster name is a token, and it stands inside IAM condition keys"),
+        ({"name": "x", "kubernetes_version": "v1.36"}, "kubernetes_version: 'v1.36' is not a version of the form 1.36"),
+        ({"name": "x", "kubernetes_version": "1.36.4"}, "EKS takes the minor alone"),
+        (
+            {"name": "x", "public_access_cidrs": ("10.0.0.1/8",)},
+            "public_access_cidrs: '10.0.0.1/8' is not an IPv4 range",
+        ),
+        ({"name": "x", "admins": ("ops",)}, "admins: 'ops' is not the ARN of an IAM role or user"),
+        ({"name": "x", "secrets_key_arn": "key"}, "secrets_key_arn: 'key' is not the ARN of a KMS key"),
+    ],
+)
+def test_one_fault_is_one_sentence(given, fault):
+    assert fault in fault_of(NewCluster, **given)
+
+
+def test_ipv6_needs_a_vpc_that_the_stack_makes():
+    network = ExistingVpc(vpc_id="vpc-0a", availability_zones=("a", "b"), private_subnet_ids=("subnet-0a", "subnet-0b"))
+    assert "ip_family: ipv6 needs subnets with IPv6 ranges" in fault_of(
+        NewCluster, name="x", ip_family="ipv6", network=network
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        ({"cidr": "10.0.0.0/33"}, "cidr: '10.0.0.0/33' is not an IPv4 range"),
+        ({"cidr": "10.0.0.0/24"}, "cidr: 10.0.0.0/24 leaves the wrong number of addresses; use a /16 to a /20"),
+        ({"availability_zones": ("eu-west-1a",)}, "EKS needs subnets in two zones at least; name another"),
+        ({"availability_zones": ("a", "b"), "nat_gateways": 3}, "nat_gateways: 3 are more than the 2 zones"),
+    ],
+)
+def test_a_network_that_could_not_be_made(given, fault):
+    assert fault in fault_of(NewVpc, **given)
+
+
+def test_an_existing_vpc_has_as_many_subnets_for_each_zone():
+    said = fault_of(
+        ExistingVpc,
+        vpc_id="vpc-0a",
+        availability_zones=("a", "b"),
+        private_subnet_ids=("subnet-0a", "subnet-0b", "subnet-0c"),
+    )
+    assert said == "private_subnet_ids: 3 subnets do not fit 2 zones; give as many for each zone"
+
+
+def test_one_system_node_is_too_few_for_two_controllers():
+    assert fault_of(SystemNodes, count=1) == "count: 1 is too small; the least is 2"

@@ -1,0 +1,122 @@
+"""From cdk.json and -c to a platform."""
+
+import pytest
+
+from karpenter_gpu import InvalidSettings, platform_from_context
+from tests.shapes import CONTEXT
+
+PROFILES = {
+    "small": {"cluster": {"name": "gpu"}, "pools": [{"name": "inference", "gpu_names": ["l4"], "gpu_limit": 8}]},
+}
+
+
+def platform(**overrides):
+    return platform_from_context({"profiles": PROFILES} | overrides)
+
+
+def faults(**overrides):
+    with pytest.raises(InvalidSettings) as caught:
+        platform(**overrides)
+    return [str(fault) for fault in caught.value.faults]
+
+
+def test_the_first_profile_is_taken_when_none_is_named():
+    assert platform().cluster.name == "gpu"
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [
+        ("cluster.name", "research", lambda p: p.cluster.name == "research"),
+        ("cluster.kubernetes_version", "1.35", lambda p: p.cluster.kubernetes_version == "1.35"),
+        ("cluster.public_access_cidrs", "", lambda p: p.cluster.public_access_cidrs == ()),
+        ("cluster.network.nat_gateways", "2", lambda p: p.cluster.network.nat_gateways == 2),
+        ("pools.inference.gpu_limit", "4", lambda p: p.pools[0].gpu_limit == 4),
+        ("pools.inference.gpu_names", "l4,t4", lambda p: p.pools[0].gpu_names == ("l4", "t4")),
+        ("pools.inference.gpu_counts", "1,4", lambda p: p.pools[0].gpu_counts == (1, 4)),
+        ("pools.inference.hourly_limit_usd", "12.5", lambda p: p.pools[0].hourly_limit_usd == 12.5),
+        ("pools.inference.consolidate_after", "5m", lambda p: p.pools[0].consolidate_after.seconds == 300),
+        ("pools.inference.expire_after", "Never", lambda p: p.pools[0].expire_after == "Never"),
+        ("pools.inference.ami.alias", "al2023@v20260701", lambda p: p.pools[0].ami.release == "v20260701"),
+        ("pools.inference.taints", '[{"key": "team"}]', lambda p: p.pools[0].taints[0].key == "team"),
+        ("pools.inference.labels.team", "blue", lambda p: p.pools[0].labels == {"team": "blue"}),
+        ("karpenter.feature_gates.node_repair", "true", lambda p: p.karpenter.feature_gates.node_repair is True),
+        ("karpenter.values.replicas", "3", lambda p: p.karpenter.values == {"replicas": 3}),
+        ("karpenter.values.logLevel", "debug", lambda p: p.karpenter.values == {"logLevel": "debug"}),
+        ("account", "111122223333", lambda p: p.account == "111122223333"),
+        ("region", "null", lambda p: p.region is None),
+    ],
+)
+def test_any_setting_can_be_overridden_as_the_type_it_has(key, text, value):
+    assert value(platform(**{key: text}))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "fault"),
+    [
+        ({"profile": "large"}, "profile: 'large' is not a profile of cdk.json; there are small"),
+        ({"profil": "x"}, "profil: 'profil' is not a setting; did you mean 'profile'?"),
+        ({"cluster.nmae": "x"}, "cluster.nmae: 'nmae' is not a setting; did you mean 'name'?"),
+        (
+            {"pools.inferense.gpu_limit": "1"},
+            "pools.inferense.gpu_limit: nothing here is named 'inferense'; did you mean",
+        ),
+        ({"pools.inference": "1"}, "pools.inference: pools is a list; name one of its members and a setting of that"),
+        ({"cluster.name.x": "1"}, "cluster.name.x: 'name' is a single value, with no settings inside it"),
+        ({"pools.inference.gpu_limit": "eight"}, "pools.inference.gpu_limit: 'eight' is not a whole number"),
+        ({"pools.inference.taints": "[{"}, "pools.inference.taints: '[{' is not a list"),
+    ],
+)
+def test_an_override_that_cannot_be_used(overrides, fault):
+    (found,) = faults(**overrides)
+    assert found.startswith(fault)
+
+
+def test_every_fault_of_a_run_is_reported_together():
+    found = faults(
+        **{
+            "cluster.nmae": "x",
+            "cluster.kubernetes_version": "1.34",
+            "karpenter.version": "1.6.3",
+            "pools.inference.gpu_limit": "0",
+            "pools.inference.zones": "mars-1a",
+            "profil": "x",
+        }
+    )
+    wheres = {fault.partition(":")[0] for fault in found}
+    assert wheres == {"cluster.nmae", "pools.inference.gpu_limit", "profil"}
+
+
+def test_faults_between_sound_sections_are_reported_beside_a_section_that_is_not():
+    found = faults(
+        **{"cluster.kubernetes_version": "1.34", "karpenter.version": "1.6.3", "pools.inference.gpu_limit": "0"}
+    )
+    assert [fault.partition(":")[0] for fault in found] == ["pools.inference.gpu_limit", "karpenter.version"]
+
+
+def test_keys_of_the_cdk_are_left_alone():
+    assert platform(**{"aws:cdk:enable-path-metadata": True, "@aws-cdk/core:x": True, "cli-telemetry": False})
+
+
+@pytest.mark.parametrize("profile", CONTEXT["profiles"])
+def test_the_profiles_of_cdk_json_are_sound(profile):
+    assert platform_from_context(CONTEXT | {"profile": profile}).pools
+
+
+def test_the_default_profile_is_todays_and_the_walkthrough_its_own():
+    today = platform_from_context(CONTEXT)
+    assert (today.cluster.kubernetes_version, today.karpenter.version) == ("1.36", "1.14.3")
+    then = platform_from_context(CONTEXT | {"profile": "walkthrough"})
+    assert (then.cluster.kubernetes_version, then.karpenter.version, then.device_plugin.version) == (
+        "1.30",
+        "1.0.1",
+        "0.16.1",
+    )
+
+
+def test_training_is_never_moved_and_still_goes_when_empty():
+    (training,) = (pool for pool in platform_from_context(CONTEXT).pools if pool.name == "training")
+    assert training.capacity_types == ("on-demand",)
+    (budget,) = training.budgets
+    assert budget.nodes == "0"
+    assert set(budget.reasons) == {"Drifted", "Underutilized"}

@@ -1,0 +1,207 @@
+"""What a pool may say, and the sentence for what it may not."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from karpenter_gpu import Budget, GpuPool, InvalidSettings, RootVolume, Taint
+from karpenter_gpu.settings._types import karpenter_duration
+from karpenter_gpu.settings.pool import cron_problem
+
+POOL = GpuPool(name="inference", gpu_names=("l4",), gpu_limit=8)
+
+
+def faults(**given):
+    with pytest.raises(InvalidSettings) as caught:
+        GpuPool(**{"name": "inference", "gpu_names": ("l4",), "gpu_limit": 8} | given)
+    return [str(fault) for fault in caught.value.faults]
+
+
+def only_fault(**given):
+    (fault,) = faults(**given)
+    return fault
+
+
+def test_safe_by_default():
+    assert POOL.consolidation_policy == "WhenEmpty"
+    assert POOL.consolidate_after == timedelta(minutes=1)
+    assert POOL.expire_after == "Never"
+    assert POOL.http_put_response_hop_limit == 1
+    assert POOL.root_volume.size_gib == 100
+    assert POOL.ami.alias == "al2023@v20260714"
+    assert POOL.capacity_types == ("spot", "on-demand")
+
+
+def test_a_pool_is_a_value_that_can_be_replaced_in_part():
+    steady = replace(POOL, name="steady", capacity_types=["on-demand"])
+    assert (steady.name, steady.capacity_types, steady.gpu_limit) == ("steady", ("on-demand",), 8)
+
+
+def test_lists_and_tuples_mean_the_same():
+    assert GpuPool(name="inference", gpu_names=["l4"], gpu_limit=8) == POOL
+
+
+def test_fractional_types_come_only_when_named():
+    assert not any(i.is_fractional for i in POOL.types)
+    named = GpuPool(name="a", instance_families=("g6f",), gpu_limit=4)
+    assert {i.family for i in named.types} == {"g6f"}
+
+
+def test_money_becomes_gpus_by_the_dearest_gpu_of_the_pool():
+    pool = GpuPool(name="a", instance_types=("g6.xlarge", "g6.16xlarge"), hourly_limit_usd=10)
+    assert pool.effective_gpu_limit == 2
+    assert pool.worst_case_usd_per_hour == 6.79
+
+
+def test_the_smaller_of_two_ceilings_counts():
+    pool = GpuPool(name="a", instance_types=("g6.xlarge",), hourly_limit_usd=100, gpu_limit=3)
+    assert pool.effective_gpu_limit == 3
+
+
+def test_a_pool_of_unpriced_types_has_no_worst_case():
+    assert GpuPool(name="a", instance_families=("p5e",), gpu_limit=8).worst_case_usd_per_hour is None
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        (
+            {"name": "Inference"},
+            "name: 'Inference' is not a DNS label, which Kubernetes needs for this name; use at most",
+        ),
+        ({"name": "a" * 64}, f"name: '{'a' * 64}' is not a DNS label"),
+        ({"name": ""}, "name: '' is not a DNS label"),
+        ({"gpu_limit": None}, "has no ceiling, so one wrong workload could launch without end; give gpu_limit, or"),
+        ({"gpu_limit": 0}, "gpu_limit: 0 is too small; the least is 1"),
+        ({"gpu_limit": "8"}, "gpu_limit: '8' is not a whole number"),
+        ({"gpu_names": ()}, "says no GPU; give gpu_names, instance_families or instance_types"),
+        ({"gpu_names": ("l5",)}, "gpu_names: 'l5' is not an NVIDIA GPU that EC2 offers; did you mean l4"),
+        ({"gpu_names": ("l4", "l4")}, "gpu_names: l4 is given more than once; give each once"),
+        ({"instance_families": ("m5",)}, "instance_families: 'm5' is not a family with NVIDIA GPUs; did you mean"),
+        (
+            {"instance_families": ("g4ad",)},
+            "instance_families: 'g4ad' is not a family with NVIDIA GPUs; did you mean g4dn",
+        ),
+        ({"instance_types": ("g4dn.large",)}, "instance_types: 'g4dn.large' is not an instance type with NVIDIA GPUs"),
+        ({"capacity_types": ("sport",)}, "capacity_types: 'sport' is not one of 'spot' or 'on-demand'"),
+        ({"capacity_types": ()}, "capacity_types: the list is empty; give at least 1"),
+        (
+            {"instance_families": ("g5",)},
+            "no instance type is left that meets gpu_names l4 and instance_families g5 and architecture amd64; loosen",
+        ),
+        (
+            {"architecture": "arm64"},
+            "no instance type is left that meets gpu_names l4 and architecture arm64; loosen one of them",
+        ),
+        (
+            {"gpu_names": ("h100",), "gpu_counts": (8,), "gpu_limit": 4},
+            "gpu_limit: gpu_limit 4 is below the pool's smallest instance, p5.48xlarge with 8 GPUs, so nothing could",
+        ),
+        (
+            {"gpu_limit": None, "hourly_limit_usd": 0.5},
+            "hourly_limit_usd: $0.5 an hour is below the pool's smallest instance, g6.xlarge with 1 GPU, and a GPU here",
+        ),
+        (
+            {"gpu_names": ("h200",), "hourly_limit_usd": 500.0},
+            "hourly_limit_usd: the price list of 2026-07-20 has no price for p5e.48xlarge, so a limit in money cannot",
+        ),
+        ({"weight": 101}, "weight: 101 is too large; the most is 100"),
+        (
+            {"consolidate_after": "1d"},
+            "consolidate_after: '1d' is not a duration Karpenter takes; use numbers with s, m",
+        ),
+        ({"consolidate_after": 60}, "consolidate_after: 60 is not a duration; use text like '1m', or a timedelta"),
+        (
+            {"expire_after": "never"},
+            "expire_after: 'never' is not a duration Karpenter takes; use numbers with s, m or h",
+        ),
+        ({"termination_grace_period": "Never"}, "termination_grace_period: 'Never' is not a duration Karpenter takes"),
+        ({"consolidate_after": timedelta(seconds=-1)}, "consolidate_after: -1 day, 23:59:59 is not a duration"),
+        ({"consolidation_policy": "WhenUnderutilized"}, "consolidation_policy: 'WhenUnderutilized' is not one of"),
+        ({"labels": {"karpenter.sh/x": "y"}}, "labels: 'karpenter.sh/x' belongs to Karpenter or to this package"),
+        ({"labels": {"kubernetes.io/x": "y"}}, "labels: 'kubernetes.io/x' is in a domain that Karpenter before 1.9"),
+        ({"labels": {"team": "a b"}}, "labels.team: 'a b' is not a Kubernetes label value; use at most 63"),
+        (
+            {"taints": (Taint(key="nvidia.com/gpu"),)},
+            "taints: nvidia.com/gpu:NoSchedule is there already, and Karpenter refuses a pool with the same key",
+        ),
+        ({"tags": {"karpenter.sh/nodepool": "x"}}, "tags: 'karpenter.sh/nodepool' is a tag Karpenter keeps for itself"),
+        ({"http_put_response_hop_limit": 65}, "http_put_response_hop_limit: 65 is too large; the most is 64"),
+    ],
+)
+def test_one_fault_is_one_sentence(given, fault):
+    assert only_fault(**given).startswith(fault)
+
+
+def test_every_fault_of_a_pool_is_reported_together():
+    said = faults(name="In_f", gpu_names=("l5",), capacity_types=("sport",), gpu_limt=3)
+    assert len(said) == 4
+    assert "gpu_limt: 'gpu_limt' is not a setting; did you mean 'gpu_limit'?" in said
+
+
+def test_what_else_is_wrong_is_said_beside_an_unknown_setting():
+    said = faults(gpu_limit=None, gpu_limt=3)
+    assert any("'gpu_limt' is not a setting" in fault for fault in said)
+    assert any("has no ceiling" in fault for fault in said)
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        ({"nodes": "some"}, "nodes: 'some' is not a budget; use a number like '2' or a share like '10%'"),
+        ({"nodes": "110%"}, "nodes: '110%' is not a budget"),
+        (
+            {"nodes": "0", "schedule": "@daily"},
+            "schedule is given without duration, and Karpenter takes both or neither",
+        ),
+        ({"nodes": "0", "duration": "8h"}, "duration is given without schedule, and Karpenter takes both or neither"),
+        ({"nodes": "0", "schedule": "@daily", "duration": "90s"}, "duration: 0:01:30 is not whole minutes"),
+        ({"nodes": "0", "reasons": ("Expired",)}, "reasons: 'Expired' is not one of"),
+        (
+            {"nodes": "0", "schedule": "0 9 * *", "duration": "8h"},
+            "schedule: '0 9 * *' is not a schedule Karpenter can read: it has 4 fields and needs five",
+        ),
+    ],
+)
+def test_a_budget_that_karpenter_would_reject_or_misread(given, fault):
+    with pytest.raises(InvalidSettings) as caught:
+        Budget(**given)
+    assert str(caught.value).startswith(fault)
+
+
+@pytest.mark.parametrize("line", ["0 9 * * mon-fri", "*/15 0-6 1,15 * ?", "@daily", "0 22 * jan-mar 0", "5 4 * * SUN"])
+def test_schedules_karpenter_reads(line):
+    assert cron_problem(line) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("60 * * * *", "'60' is no minute, which runs from 0 to 59"),
+        ("* 24 * * *", "'24' is no hour, which runs from 0 to 23"),
+        ("* * 0 * *", "'0' is no day of month, which runs from 1 to 31"),
+        ("* * * 13 *", "'13' is no month, which runs from 1 to 12"),
+        ("* * * * 7", "'7' is no day of week, which runs from 0 to 6"),
+        ("* * * * fri-mon", "'fri-mon' is no day of week, which runs from 0 to 6"),
+        ("* * L * *", "'L' is no day of month"),
+        ("*/0 * * * *", "'*/0' has no step behind '/'"),
+        ("@reboot", "use one of @annually"),
+    ],
+)
+def test_schedules_karpenter_would_take_for_never(line, problem):
+    assert cron_problem(line).startswith(problem)
+
+
+def test_a_small_volume_is_the_users_choice_and_a_tiny_one_is_not():
+    assert RootVolume(size_gib=20).size_gib == 20
+    with pytest.raises(InvalidSettings, match="size_gib: 10 is too small; the least is 20"):
+        RootVolume(size_gib=10)
+
+
+@pytest.mark.parametrize(
+    ("text", "written"), [("60s", "1m"), ("90m", "1h30m"), ("0s", "0s"), ("24h", "24h"), ("1h1s", "1h1s")]
+)
+def test_durations_are_written_as_karpenter_does(text, written):
+    pool = replace(POOL, consolidate_after=text)
+    assert karpenter_duration(pool.consolidate_after) == written

@@ -1,0 +1,331 @@
+"""What settings demand of each other."""
+
+from datetime import date
+
+import pytest
+
+from karpenter_gpu import (
+    AmiAlias,
+    AmiIds,
+    AmiParameter,
+    Budget,
+    FeatureGates,
+    GpuPool,
+    InvalidSettings,
+    KarpenterSettings,
+    NewCluster,
+    NewVpc,
+    Platform,
+    RootVolume,
+)
+from karpenter_gpu.settings import rules
+from karpenter_gpu.versions import Minor
+
+TODAY = date(2026, 11, 23)
+
+
+def pool(**given):
+    return GpuPool(**{"name": "p", "gpu_names": ("l4",), "gpu_limit": 8} | given)
+
+
+def said(found):
+    return [str(fault) for fault in found]
+
+
+def pair(kubernetes, karpenter):
+    return said(rules.karpenter_supports(Minor.parse(kubernetes), KarpenterSettings(version=karpenter)))
+
+
+@pytest.mark.parametrize(
+    ("kubernetes", "karpenter"),
+    [
+        ("1.30", "1.0.1"),
+        ("1.34", "1.6.6"),
+        ("1.34", "1.7.4"),
+        ("1.34", "1.8.0"),
+        ("1.36", "1.13.0"),
+        ("1.36", "1.14.3"),
+    ],
+)
+def test_pairs_that_work(kubernetes, karpenter):
+    assert pair(kubernetes, karpenter) == []
+
+
+@pytest.mark.parametrize(
+    ("kubernetes", "karpenter"),
+    [
+        ("1.31", "1.0.4"),
+        ("1.34", "1.6.5"),
+        ("1.34", "1.7.3"),
+        ("1.35", "1.8.8"),
+        ("1.36", "1.12.2"),
+        ("1.37", "1.14.3"),
+    ],
+)
+def test_pairs_that_karpenter_would_only_log(kubernetes, karpenter):
+    (fault,) = pair(kubernetes, karpenter)
+    assert fault.startswith(f"karpenter.version: Karpenter {karpenter} supports Kubernetes ")
+    assert f"not {kubernetes}; use " in fault
+
+
+def creation(version, *, allowed=False, today=TODAY):
+    cluster = NewCluster(name="x", kubernetes_version=version, allow_unsupported_kubernetes=allowed)
+    return said(rules.kubernetes_can_be_created(cluster, today))
+
+
+def test_a_kubernetes_that_eks_no_longer_creates_is_refused():
+    (fault,) = creation("1.30")
+    assert fault.startswith(
+        "cluster.kubernetes_version: EKS has created no clusters of Kubernetes 1.30 since 2026-07-23; use one of 1.31"
+    )
+
+
+def test_it_is_allowed_when_that_is_said():
+    assert creation("1.30", allowed=True) == []
+
+
+def test_the_last_day_of_extended_support_still_counts():
+    assert creation("1.31", today=date(2026, 11, 26)) == []
+    assert creation("1.31", today=date(2026, 11, 27)) != []
+
+
+def test_a_kubernetes_nobody_has_heard_of_is_refused_even_then():
+    (fault,) = creation("1.99", allowed=True)
+    assert fault.startswith(
+        "cluster.kubernetes_version: Kubernetes 1.99 is not in this package's version matrix; use one"
+    )
+
+
+def test_a_kubectl_layer_that_is_not_installed_is_named():
+    (fault,) = said(rules.kubectl_layer_is_installed(NewCluster(name="x", kubernetes_version="1.33")))
+    assert fault == (
+        "cluster.kubernetes_version: Kubernetes 1.33 needs the package aws-cdk.lambda-layer-kubectl-v33, which is not "
+        "installed; run: pip install aws-cdk.lambda-layer-kubectl-v33"
+    )
+
+
+@pytest.mark.parametrize("version", ["0.37.0", "1.16.0", "2.0.0"])
+def test_a_karpenter_without_a_row_is_refused(version):
+    (fault,) = said(rules.karpenter_is_known(KarpenterSettings(version=version)))
+    assert fault.startswith(
+        f"karpenter.version: Karpenter {version} is not in this package's version matrix; use a patch"
+    )
+
+
+def test_a_withdrawn_patch_is_refused():
+    (fault,) = said(rules.karpenter_is_known(KarpenterSettings(version="1.8.4")))
+    assert "must not be used" in fault
+    assert fault.endswith("use 1.8.8")
+
+
+def test_a_gate_the_version_does_not_have_is_refused():
+    settings = KarpenterSettings(version="1.6.3", feature_gates=FeatureGates(node_overlay=True))
+    (fault,) = said(rules.gates_exist(settings))
+    assert fault.startswith(
+        "karpenter.feature_gates.node_overlay: Karpenter 1.6.3 has no gate nodeOverlay; it came with 1.7"
+    )
+
+
+def test_role_names_made_of_a_long_cluster_name_are_refused_and_can_be_given():
+    long = "c" * 41
+    (fault,) = said(rules.role_names_fit(long, KarpenterSettings()))
+    assert fault.startswith(f"karpenter.controller_role_name: 'KarpenterControllerRole-{long}' has 65 characters")
+    assert said(rules.role_names_fit(long, KarpenterSettings(controller_role_name="short"))) == []
+
+
+def fit(given_pool, kubernetes="1.36", karpenter=None, region="eu-west-1"):
+    settings = karpenter or KarpenterSettings()
+    return said(rules.pool_fits(given_pool, Minor.parse(kubernetes), settings, region))
+
+
+def test_the_default_pool_fits_the_default_versions():
+    assert fit(pool()) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "kubernetes", "karpenter", "fault"),
+    [
+        (
+            {"ami": AmiAlias(alias="al2@v20251209")},
+            "1.33",
+            "1.14.3",
+            "pools.p.ami: AL2 has no images for Kubernetes 1.33, the last was 1.32; use an al2023 alias",
+        ),
+        (
+            {"ami": AmiParameter(ssm_parameter="/x", family="AL2")},
+            "1.36",
+            "1.14.3",
+            "pools.p.ami: AL2 has no images for Kubernetes 1.36",
+        ),
+        (
+            {"ami": AmiAlias(alias="al2023@v20241001")},
+            "1.30",
+            "1.14.3",
+            "pools.p.ami.alias: al2023@v20241001 has no amd64 NVIDIA image for Kubernetes 1.30, whose first is v20241024",
+        ),
+        (
+            {"ami": AmiAlias(alias="al2023@v20260514")},
+            "1.36",
+            "1.14.3",
+            "pools.p.ami.alias: al2023@v20260514 has no amd64 NVIDIA image for Kubernetes 1.36, whose first is v20260610",
+        ),
+        (
+            {"ami": AmiAlias(alias="al2@v20260101")},
+            "1.32",
+            "1.14.3",
+            "pools.p.ami.alias: al2@v20260101 does not exist for Kubernetes 1.32, whose last release was v20251209",
+        ),
+        (
+            {"ami": AmiAlias(alias="al2@v20251209"), "gpu_names": ("t4g",), "architecture": "arm64"},
+            "1.32",
+            "1.14.3",
+            "pools.p.ami.alias: al2@v20251209 has no arm64 NVIDIA image for Kubernetes 1.32; use another family",
+        ),
+        (
+            {"gpu_names": ("t4g",), "architecture": "arm64", "ami": AmiAlias(alias="al2023@v20250501")},
+            "1.32",
+            "1.3.8",
+            "pools.p.ami.alias: Karpenter 1.3.8 finds no arm64 NVIDIA image behind al2023@v20250501; use Karpenter 1.4",
+        ),
+        (
+            {"ami": AmiAlias(alias="al2023@v20241024")},
+            "1.30",
+            "1.0.1",
+            "pools.p.ami.alias: Karpenter 1.0.1 gives NVIDIA instances of an al2023 alias the Neuron image; use Karpenter",
+        ),
+        (
+            {"gpu_names": (), "instance_families": ("g7",)},
+            "1.36",
+            "1.14.3",
+            "pools.p.ami.alias: al2023@v20260714 loads a kernel module with which the GPU of g7.2xlarge does not work",
+        ),
+        (
+            {"gpu_names": (), "instance_families": ("g6f",)},
+            "1.36",
+            "1.14.3",
+            "pools.p: EC2 counts no GPU on g6f, so no pod would ever start one; set karpenter.feature_gates.node_overlay",
+        ),
+        (
+            {"gpu_names": (), "instance_families": ("g6f",), "ami": AmiAlias(alias="al2023@v20260714")},
+            "1.33",
+            "1.6.8",
+            "pools.p: EC2 counts no GPU on g6f, and Karpenter 1.6.8 cannot be told otherwise; use Karpenter 1.7 or later",
+        ),
+        (
+            {"consolidation_policy": "Balanced"},
+            "1.35",
+            "1.12.2",
+            "pools.p.consolidation_policy: Karpenter 1.12.2 does not know Balanced, which came with 1.14",
+        ),
+        (
+            {"budgets": (Budget(nodes="0", reasons=("Unhealthy",)),)},
+            "1.36",
+            "1.14.3",
+            "pools.p.budgets: Karpenter 1.14.3 does not know the reason Unhealthy, which came with 1.15",
+        ),
+    ],
+)
+def test_a_pool_that_could_never_work_is_refused(given, kubernetes, karpenter, fault):
+    (found,) = fit(pool(**given), kubernetes, KarpenterSettings(version=karpenter))
+    assert found.startswith(fault)
+
+
+def test_fractional_gpus_can_be_counted_with_an_overlay():
+    settings = KarpenterSettings(feature_gates=FeatureGates(node_overlay=True))
+    assert fit(pool(gpu_names=(), instance_families=("g6f",)), karpenter=settings) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "where"),
+    [({"zones": ("eu-west-1a",)}, "zones"), ({"ami": AmiIds(ami_ids=("ami-0a",), family="AL2023")}, "ami")],
+)
+def test_what_is_of_one_region_needs_the_region(given, where):
+    (found,) = fit(pool(**given), region=None)
+    assert found.startswith(f"pools.p.{where}")
+    assert "is of one region, and the stack is for any; say which, as in region=eu-west-1" in found
+
+
+def test_a_zone_of_another_region_is_refused():
+    assert fit(pool(zones=("us-east-1a",))) == [
+        "pools.p.zones: 'us-east-1a' is not a zone of eu-west-1; zones there are named like eu-west-1a"
+    ]
+    assert fit(pool(zones=("eu-west-1a",))) == []
+
+
+def test_named_zones_of_a_vpc_need_the_region_too():
+    cluster = NewCluster(name="x", network=NewVpc(availability_zones=("eu-west-1a", "eu-west-1b")))
+    (fault,) = said(rules.network_fits(cluster, None))
+    assert fault.startswith("cluster.network.availability_zones: eu-west-1a, eu-west-1b is of one region")
+    assert said(rules.network_fits(cluster, "eu-west-1")) == []
+
+
+def test_two_pools_of_one_name_are_refused():
+    with pytest.raises(
+        InvalidSettings, match=r"pools\.p: 2 pools are named 'p', and a name can be had once; rename all"
+    ):
+        Platform(cluster=NewCluster(name="x"), pools=[pool(), pool()])
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        ({"account": "123"}, "account: '123' is not an AWS account; accounts have twelve digits"),
+        (
+            {"region": "europe"},
+            "region: 'europe' is not a region of aws, aws-cn or aws-us-gov; write it as in eu-west-1",
+        ),
+        ({"region": "us-iso-east-1"}, "region: 'us-iso-east-1' is not a region of aws, aws-cn or aws-us-gov"),
+        ({"stack_name": "a_b"}, "stack_name: 'a_b' is not a stack name"),
+        ({"permissions_boundary": "a b"}, "permissions_boundary: 'a b' is not the name or ARN of a managed policy"),
+    ],
+)
+def test_where_a_platform_cannot_go(given, fault):
+    with pytest.raises(InvalidSettings) as caught:
+        Platform(cluster=NewCluster(name="x"), pools=[pool()], **given)
+    assert str(caught.value).startswith(fault)
+
+
+@pytest.mark.parametrize(
+    ("given", "warning"),
+    [
+        (
+            {"ami": AmiAlias(alias="al2023@latest")},
+            "pool 'p': al2023@latest replaces every node whenever AWS publishes",
+        ),
+        ({"ami": AmiAlias(alias="al2023@v20261101")}, "pool 'p': al2023@v20261101 is newer than the newest image"),
+        ({"root_volume": RootVolume(size_gib=50)}, "pool 'p': 50 GiB of disk is little for model images; use 100"),
+        ({"consolidation_policy": "WhenEmptyOrUnderutilized"}, "pool 'p': WhenEmptyOrUnderutilized moves running pods"),
+    ],
+)
+def test_what_is_allowed_and_may_surprise_is_warned_of(given, warning):
+    (found,) = rules.pool_warnings(pool(**given))
+    assert found.startswith(warning)
+
+
+def test_the_instances_own_disk_makes_up_for_a_small_volume():
+    assert list(rules.pool_warnings(pool(root_volume=RootVolume(size_gib=50), instance_store_policy="RAID0"))) == []
+
+
+@pytest.mark.parametrize(
+    ("version", "warning"),
+    [
+        ("1.30", "EKS has created no clusters of Kubernetes 1.30 since 2026-07-23: this template cannot be deployed"),
+        ("1.32", "Kubernetes 1.32 has been in extended support since 2026-03-23, where EKS charges more"),
+        ("1.37", "Kubernetes 1.37 on EKS has not been seen by this package's authors"),
+    ],
+)
+def test_old_and_unseen_kubernetes_are_warned_of(version, warning):
+    (found,) = rules.kubernetes_warnings(NewCluster(name="x", kubernetes_version=version), TODAY)
+    assert found.startswith(warning)
+
+
+@pytest.mark.parametrize(
+    ("version", "warning"),
+    [
+        ("1.12.1", "Karpenter 1.12 is no longer supported upstream; 1.9.3, 1.14.3, 1.15.1 are"),
+        ("1.14.9", "Karpenter 1.14.9 is newer than the newest patch this package knows, 1.14.3"),
+    ],
+)
+def test_karpenter_versions_are_warned_of(version, warning):
+    (found,) = rules.karpenter_warnings(KarpenterSettings(version=version))
+    assert found.startswith(warning)

@@ -1,0 +1,156 @@
+"""The shapes of platform that the tests look at, each synthesized once."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+from karpenter_gpu import (
+    POD_IDENTITY,
+    AmiAlias,
+    EksGpuStack,
+    ExistingVpc,
+    FeatureGates,
+    GpuPool,
+    KarpenterSettings,
+    NewCluster,
+    Platform,
+    platform_from_context,
+)
+
+# isort: split
+import aws_cdk as cdk
+from aws_cdk.assertions import Template
+
+from tests.graph import Graph
+
+ROOT = Path(__file__).parent.parent
+CONTEXT = json.loads((ROOT / "cdk.json").read_text())["context"]
+ACCOUNT = "111122223333"
+
+PLAIN_POOL = GpuPool(name="inference", gpu_names=("l4",), gpu_limit=8)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A synthesized stack."""
+
+    stack: EksGpuStack
+    template: dict[str, Any]
+
+    @cached_property
+    def graph(self) -> Graph:
+        return Graph(self.template)
+
+    def of_type(self, kind: str) -> dict[str, dict[str, Any]]:
+        return {name: self.template["Resources"][name] for name in self.graph.of_type(kind)}
+
+    def only(self, kind: str) -> dict[str, Any]:
+        """The properties of the one resource of a type."""
+        (resource,) = self.of_type(kind).values()
+        return resource["Properties"]
+
+    def manifests(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """Every Kubernetes object by kind and name, with tokens as the template has them inside angle brackets."""
+        documents = {}
+        for resource in self.of_type("Custom::AWSCDK-EKS-KubernetesResource").values():
+            for document in json.loads(text_of(resource["Properties"]["Manifest"])):
+                documents[document["kind"], document["metadata"]["name"]] = document
+        return documents
+
+    def chart(self, release: str) -> dict[str, Any]:
+        """The properties of one chart, its values parsed."""
+        (found,) = (
+            resource["Properties"]
+            for resource in self.of_type("Custom::AWSCDK-EKS-HelmChart").values()
+            if resource["Properties"]["Release"] == release
+        )
+        return found | {"Values": json.loads(text_of(found.get("Values", "{}")))}
+
+
+def text_of(value: Any) -> str:
+    """Text with its references as `<LogicalId>` or `<LogicalId.Attribute>`."""
+    if isinstance(value, str):
+        return value
+    if "Fn::Join" in value:
+        separator, parts = value["Fn::Join"]
+        return separator.join(map(text_of, parts))
+    if "Ref" in value:
+        return f"<{value['Ref']}>"
+    return f"<{'.'.join(value['Fn::GetAtt'])}>"
+
+
+def platform(profile: str, **overrides: str) -> Platform:
+    return platform_from_context(CONTEXT | {"profile": profile} | overrides)
+
+
+def _of_platform(made: Platform) -> dict[str, Any]:
+    return {
+        "cluster": made.cluster,
+        "pools": made.pools,
+        "karpenter": made.karpenter,
+        "device_plugin": made.device_plugin,
+        "permissions_boundary": made.permissions_boundary,
+        "env": cdk.Environment(account=made.account, region=made.region),
+    }
+
+
+def _in(region: str) -> dict[str, Any]:
+    return _of_platform(platform("default", region=region, account=ACCOUNT))
+
+
+_SHAPES: dict[str, Any] = {
+    "default": lambda: _of_platform(platform("default")),
+    "walkthrough": lambda: _of_platform(platform("walkthrough")),
+    "aws": lambda: _in("eu-west-1"),
+    "aws-cn": lambda: _in("cn-north-1"),
+    "aws-us-gov": lambda: _in("us-gov-west-1"),
+    "pod-identity": lambda: {
+        "cluster": NewCluster(name="pods", public_access_cidrs=()),
+        "pools": [PLAIN_POOL],
+        "karpenter": KarpenterSettings(identity=POD_IDENTITY, namespace="karpenter"),
+    },
+    "ipv6": lambda: {"cluster": NewCluster(name="six", ip_family="ipv6"), "pools": [PLAIN_POOL]},
+    "existing-vpc": lambda: {
+        "cluster": NewCluster(
+            name="moved-in",
+            network=ExistingVpc(
+                vpc_id="vpc-0a1b2c3d",
+                availability_zones=("eu-west-1a", "eu-west-1b"),
+                private_subnet_ids=("subnet-0a", "subnet-0b"),
+            ),
+            admins=(f"arn:aws:iam::{ACCOUNT}:role/ops",),
+            secrets_key_arn=f"arn:aws:kms:eu-west-1:{ACCOUNT}:key/0a1b",
+        ),
+        "pools": [PLAIN_POOL],
+        "env": cdk.Environment(account=ACCOUNT, region="eu-west-1"),
+    },
+    "every-kind-of-pool": lambda: {
+        "cluster": NewCluster(name="zoo"),
+        "karpenter": KarpenterSettings(feature_gates=FeatureGates(node_overlay=True), role_path="/platform/"),
+        "pools": [
+            GpuPool(name="fractional", instance_families=("g6f",), gpu_limit=4),
+            GpuPool(name="bottle", gpu_names=("l4",), gpu_limit=4, ami=AmiAlias(alias="bottlerocket@1.62.0")),
+            GpuPool(name="arm", gpu_names=("t4g",), architecture="arm64", gpu_limit=4),
+        ],
+        "permissions_boundary": "Boundary",
+    },
+}
+
+
+def arguments(name: str) -> dict[str, Any]:
+    """What `EksGpuStack` is given for a shape."""
+    return _SHAPES[name]()
+
+
+@cache
+def synthesized(name: str) -> Shape:
+    app = cdk.App(context=CONTEXT | {"aws:cdk:disable-asset-staging": True})
+    stack = EksGpuStack(app, "EksGpuStack", **arguments(name))
+    return Shape(stack, Template.from_stack(stack).to_json())
+
+
+SHAPES = tuple(_SHAPES)

@@ -1,0 +1,120 @@
+"""`app.py` as a person runs it: the template, or sentences, and never something half-done."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+import app
+from tests.shapes import ACCOUNT, ROOT
+
+
+def run(out, *, seed="0", **context):
+    """Run app.py as the CLI does, with the context in the environment."""
+    return subprocess.run(
+        [sys.executable, "app.py"],
+        cwd=ROOT,
+        env=os.environ
+        | {
+            "CDK_OUTDIR": str(out),
+            "CDK_CONTEXT_JSON": json.dumps(context),
+            "PYTHONHASHSEED": seed,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_the_same_settings_give_the_same_bytes_and_a_good_run_says_nothing(tmp_path):
+    digests = []
+    for seed in ("1", "999"):
+        ran = run(tmp_path / seed, seed=seed)
+        assert (ran.returncode, ran.stdout) == (0, "")
+        digests.append(
+            {
+                path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+                for path in (tmp_path / seed).iterdir()
+                # Where a construct was made, and there the CDK names a temporary directory of its own.
+                if path.is_file() and not path.name.endswith(".metadata.json")
+            }
+        )
+    assert digests[0] == digests[1]
+    assert {"EksGpuStack.template.json", "manifest.json"} < set(digests[0])
+
+
+def test_faults_are_sentences_all_at_once_and_nothing_stays_that_could_be_deployed(tmp_path):
+    (tmp_path / "manifest.json").write_text("{}")
+    (tmp_path / "EksGpuStack.template.json").write_text("{}")
+    ran = run(
+        tmp_path,
+        **{
+            "cluster.nmae": "x",
+            "pools.inference.gpu_limit": "none",
+            "pools.training.instance_families": "g4",
+            "karpenter.version": "1.16.0",
+        },
+    )
+    assert ran.returncode == 1
+    lines = ran.stderr.strip().splitlines()
+    assert lines[0] == "4 settings cannot be used:"
+    assert [line.strip().partition(":")[0] for line in lines[1:]] == [
+        "cluster.nmae",
+        "pools.inference.gpu_limit",
+        "pools.training.instance_families",
+        "karpenter.version",
+    ]
+    assert "Traceback" not in ran.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_template_that_cdk_nag_refuses_is_not_left_to_be_deployed(tmp_path):
+    script = (
+        "import sys; sys.path.insert(0, '.'); sys.argv = ['app.py']\n"
+        "import app, aws_cdk as cdk\n"
+        "from aws_cdk import aws_sqs as sqs\n"
+        "made = app.EksGpuStack\n"
+        "app.EksGpuStack = lambda *a, **k: sqs.Queue(made(*a, **k), 'Plain')\n"
+        "sys.exit(app.main())\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env=os.environ | {"CDK_OUTDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert ran.returncode == 1
+    assert "Acknowledge with 'AwsSolutions::AwsSolutions-SQS3'" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert not list(tmp_path.glob("*.template.json"))
+    assert not (tmp_path / "manifest.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"CDK_DEFAULT_REGION": "us-east-1"}, None),
+        ({"CDK_DEFAULT_REGION": "eu-west-1", "CDK_DEFAULT_ACCOUNT": ACCOUNT}, (ACCOUNT, "eu-west-1")),
+    ],
+)
+def test_the_clis_region_counts_only_with_credentials(monkeypatch, environment, expected):
+    for name in ("CDK_DEFAULT_REGION", "CDK_DEFAULT_ACCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    found = app._environment(None, None)
+    assert (found and (found.account, found.region)) == expected
+
+
+def test_what_the_settings_say_comes_before_the_clis(monkeypatch):
+    monkeypatch.setenv("CDK_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("CDK_DEFAULT_ACCOUNT", ACCOUNT)
+    assert app._environment(None, "eu-west-1").region == "eu-west-1"
+    assert app._environment(None, "eu-west-1").account is None

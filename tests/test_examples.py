@@ -1,0 +1,27 @@
+import json
+import runpy
+from functools import partial
+
+import aws_cdk as cdk
+import pytest
+import yaml
+
+from tests.shapes import ROOT
+
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_every_example_is_a_whole_app_that_synthesizes(example, tmp_path, monkeypatch):
+    monkeypatch.setattr(cdk, "App", partial(cdk.App, outdir=str(tmp_path)))
+    runpy.run_path(str(example), run_name="__main__")
+    (template,) = tmp_path.glob("*.template.json")
+    kinds = {resource["Type"] for resource in json.loads(template.read_text())["Resources"].values()}
+    assert {"AWS::EKS::Cluster", "Custom::AWSCDK-EKS-HelmChart", "Custom::KarpenterGpuDrain"} <= kinds
+    assert (tmp_path / "manifest.json").exists()
+
+
+def test_there_is_nothing_in_examples_that_no_test_looks_at():
+    others = {path.name for path in (ROOT / "examples").iterdir() if path.suffix not in {".py", ""}}
+    assert others == {"ai-workload.yaml"}
+    assert yaml.safe_load((ROOT / "examples" / "ai-workload.yaml").read_text())["metadata"]["name"] == "ai-workload"
