@@ -34,6 +34,8 @@ def run(out: Path, *command: str, validate: bool) -> float:
     environment = os.environ | {
         "CDK_OUTDIR": str(out),
         "CDK_VALIDATION": str(validate).lower(),
+        # Says which file a nested stack is.
+        "CDK_CONTEXT_JSON": json.dumps({"aws:cdk:enable-asset-metadata": True}),
         "PYTHONPATH": str(ROOT),
     }
     start = time.perf_counter()
