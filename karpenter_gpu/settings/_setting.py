@@ -7,11 +7,12 @@ import functools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, TypeVar, cast, dataclass_transform, get_args, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 import pydantic
 import pydantic_core
 from pydantic import ConfigDict, ValidationError, model_validator
+from typing_extensions import dataclass_transform
 
 from karpenter_gpu.errors import Fault, InvalidSettings
 
