@@ -45,6 +45,9 @@ templates: .venv/.dev
 		$(CDK) synth --quiet -c profile=$$profile --output cdk.out/check-$$profile || exit 1; \
 		$(BIN)/cfn-lint cdk.out/check-$$profile/*.template.json || exit 1; \
 	done
+	@echo "every shape of the tests: cfn-lint"
+	@CDK_VALIDATION=false $(BIN)/python -m tests.shapes cdk.out/shapes 2>/dev/null
+	@$(BIN)/cfn-lint cdk.out/shapes/*.template.json
 
 wheel: .venv/.dev
 	@rm -rf dist

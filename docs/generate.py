@@ -59,7 +59,7 @@ WALKTHROUGH = (
     Row("`--set settings.clusterName`, `--set serviceAccount.annotations…role-arn`", "manifests.charts:controller_values", "cdk/test_parts.py::test_the_controller_is_told_its_queue_role_and_region"),
     Row("`--set controller.resources.{requests,limits}.{cpu,memory}`", "manifests.charts:controller_values", "manifests/test_charts.py::test_the_controller_has_what_the_walkthrough_gives_it"),
     Row("the edit of `karpenter.yaml`: node affinity to the node group, pod anti-affinity", "manifests.charts:controller_values", "manifests/test_charts.py::test_the_controller_keeps_off_its_own_nodes_and_off_its_twin"),
-    Row("`kubectl create namespace`", "cdk.charts:Charts", "test_stack.py::test_pod_identity_brings_its_agent_and_needs_no_oidc_trust"),
+    Row("`kubectl create namespace`", "cdk.charts:Charts", "cdk/test_parts.py::test_a_namespace_of_its_own_is_made_with_the_first_chart"),
     Row("`kubectl create -f …/karpenter.sh_nodepools.yaml`, `…ec2nodeclasses.yaml`, `…nodeclaims.yaml`", "cdk.charts:Charts", "test_stack.py::test_order"),
     Row("`kubectl apply -f karpenter.yaml`", "cdk.charts:Charts", "test_stack.py::test_order"),
     Row("`cat <<EOF …` the NodePool `gpu-node`", "manifests.node_pool:node_pool", "cdk/test_parts.py::test_the_walkthroughs_pool_is_one_on_demand_g4dn_xlarge_that_goes_when_empty"),

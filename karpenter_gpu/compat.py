@@ -184,21 +184,31 @@ ARM64_NVIDIA_ALIAS_SINCE: Final = Minor(1, 4)
 NODE_OVERLAY_SINCE: Final = Minor(1, 7)
 BALANCED_SINCE: Final = Minor(1, 14)
 UNHEALTHY_REASON_SINCE: Final = Minor(1, 15)
+KUBERNETES_LABELS_SINCE: Final = Minor(1, 9)
+BOTTLEROCKET_RAID0_SINCE: Final = Minor(1, 1)
 WEBHOOKS_UNTIL: Final = Minor(1, 1)
 FALSE_IGNORE_DRA_SINCE: Final = Minor(1, 15)
 
-# Feature gate of the chart -> first minor that has it. Source: charts/karpenter/values.yaml at every tag.
+# Setting -> where the chart has the gate, its name there, and the first minor that has it. Source: charts/karpenter/values.yaml at every tag.
 FEATURE_GATES: Final = {
-    "spotToSpotConsolidation": Minor(1, 0),
-    "nodeRepair": Minor(1, 1),
-    "reservedCapacity": Minor(1, 3),
-    "nodeOverlay": Minor(1, 7),
-    "staticCapacity": Minor(1, 8),
-    "capacityBuffer": Minor(1, 14),
-    "terminateFirstDrift": Minor(1, 15),
-    "terminateFirstRepair": Minor(1, 15),
-    "podDeletionCostManagement": Minor(1, 15),
+    "spot_to_spot_consolidation": ("featureGates", "spotToSpotConsolidation", Minor(1, 0)),
+    "node_repair": ("featureGates", "nodeRepair", Minor(1, 1)),
+    "reserved_capacity": ("featureGates", "reservedCapacity", Minor(1, 3)),
+    "node_overlay": ("featureGates", "nodeOverlay", Minor(1, 7)),
+    "static_capacity": ("featureGates", "staticCapacity", Minor(1, 8)),
+    "capacity_buffer": ("featureGates", "capacityBuffer", Minor(1, 14)),
+    "terminate_first_drift": ("featureGates", "terminateFirstDrift", Minor(1, 15)),
+    "terminate_first_repair": ("featureGates", "terminateFirstRepair", Minor(1, 15)),
+    "pod_deletion_cost_management": ("featureGates", "podDeletionCostManagement", Minor(1, 15)),
+    "node_class_cel": ("awsFeatureGates", "nodeClassCEL", Minor(1, 15)),
+    "reboot_for_repair": ("awsFeatureGates", "rebootForRepair", Minor(1, 15)),
+    "dra_nvidia_gpu": ("awsFeatureGates", "draNVIDIAGPU", Minor(1, 15)),
+    "dra_efa": ("awsFeatureGates", "draEFA", Minor(1, 15)),
 }
 
 # Regions whose accounts may see only two zones; everywhere else three can be counted on.
 TWO_ZONE_REGIONS: Final = frozenset({"us-west-1"})
+
+# Zones (by id) in which EKS puts no control plane; an account's names for zones are its own, so a name does not show it.
+# Source: amazon-eks-user-guide, network-reqs, subnet requirements.
+ZONES_WITHOUT_EKS: Final = {"us-east-1": "use1-az3", "us-west-1": "usw1-az2", "ca-central-1": "cac1-az3"}

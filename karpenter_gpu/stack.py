@@ -14,6 +14,7 @@ from karpenter_gpu import compat
 from karpenter_gpu.cdk.cluster import EksCluster
 from karpenter_gpu.cdk.karpenter import Karpenter
 from karpenter_gpu.cdk.network import Network
+from karpenter_gpu.gpus import PRICES_DATED, PRICES_REGION
 from karpenter_gpu.manifests import workload
 from karpenter_gpu.settings import DevicePlugin, GpuPool, KarpenterSettings, NewCluster, NewVpc, Platform
 
@@ -85,14 +86,15 @@ class EksGpuStack(Stack):
         self.karpenter.start_after(*self.eks.ready)
         for pool in pools:
             self.karpenter.add_gpu_pool(pool)
-        self._outputs(cluster.name, karpenter)
+        self._outputs(platform)
 
     @property
     def availability_zones(self) -> list[str]:
         """The zones of the VPC; the CDK would look an account's up, and synthesis would need its credentials."""
         return self._zones
 
-    def _outputs(self, name: str, karpenter: KarpenterSettings) -> None:
+    def _outputs(self, platform: Platform) -> None:
+        name, namespace = platform.cluster.name, platform.karpenter.namespace
         kubeconfig = f"aws eks update-kubeconfig --name {name} --region {Aws.REGION}"
         if self.eks.admin_role:
             kubeconfig += f" --role-arn {self.eks.admin_role.role_arn}"
@@ -106,8 +108,13 @@ class EksGpuStack(Stack):
             ),
             (
                 "FollowKarpenter",
-                f"kubectl logs -f -l app.kubernetes.io/instance=karpenter -n {karpenter.namespace}",
+                f"kubectl logs -f -l app.kubernetes.io/instance=karpenter -n {namespace}",
                 "Run this to follow what Karpenter does",
+            ),
+            (
+                "MostDollarsPerHour",
+                _ceilings(platform),
+                f"What each pool costs when full, at the on-demand prices of {PRICES_REGION} of {PRICES_DATED}",
             ),
             ("NodeRoleName", self.karpenter.node_role.role_name, "The role of the GPU nodes"),
             ("ControllerRoleArn", self.karpenter.controller_role.role_arn, "The role of Karpenter's controller"),
@@ -118,6 +125,12 @@ class EksGpuStack(Stack):
             ),
         ):
             CfnOutput(self, id, value=value, description=what)
+
+
+def _ceilings(platform: Platform) -> str:
+    """What each pool costs in an hour when it is full of its dearest GPUs."""
+    most = {pool.name: pool.worst_case_usd_per_hour for pool in platform.pools}
+    return ", ".join(f"{name} {'unknown' if usd is None else f'{usd:.2f}'}" for name, usd in most.items()) or "none"
 
 
 def _literal(value: str | None) -> str | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+_NUMBER = r"(0|[1-9]\d*)"
+
 
 class Minor(NamedTuple):
     """A version without a patch, as Kubernetes and EKS name theirs: `1.36`."""
@@ -19,7 +21,7 @@ class Minor(NamedTuple):
         Raises:
             ValueError: The text is not two numbers joined by a dot.
         """
-        found = re.fullmatch(r"(\d+)\.(\d+)", text)
+        found = re.fullmatch(rf"{_NUMBER}\.{_NUMBER}", text)
         if not found:
             raise ValueError(f"{text!r} is not a version of the form 1.36")
         return cls(int(found[1]), int(found[2]))
@@ -42,7 +44,7 @@ class Version(NamedTuple):
         Raises:
             ValueError: The text is not three numbers joined by dots.
         """
-        found = re.fullmatch(r"(\d+)\.(\d+)\.(\d+)", text)
+        found = re.fullmatch(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}", text)
         if not found:
             raise ValueError(f"{text!r} is not a version of the form 1.14.3, without a leading v")
         return cls(int(found[1]), int(found[2]), int(found[3]))

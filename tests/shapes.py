@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -17,7 +18,9 @@ from karpenter_gpu import (
     GpuPool,
     KarpenterSettings,
     NewCluster,
+    NewVpc,
     Platform,
+    SystemNodes,
     platform_from_context,
 )
 
@@ -113,16 +116,25 @@ _SHAPES: dict[str, Any] = {
         "pools": [PLAIN_POOL],
         "karpenter": KarpenterSettings(identity=POD_IDENTITY, namespace="karpenter"),
     },
-    "ipv6": lambda: {"cluster": NewCluster(name="six", ip_family="ipv6"), "pools": [PLAIN_POOL]},
+    "ipv6": lambda: {
+        "cluster": NewCluster(
+            name="six",
+            ip_family="ipv6",
+            network=NewVpc(nat_gateways=2),
+            public_access_cidrs=("203.0.113.0/24",),
+            system_nodes=SystemNodes(instance_types=("c6i.xlarge", "c5.xlarge"), count=3, disk_gib=80),
+        ),
+        "pools": [PLAIN_POOL],
+    },
     "existing-vpc": lambda: {
         "cluster": NewCluster(
             name="moved-in",
             network=ExistingVpc(
-                vpc_id="vpc-0a1b2c3d",
+                vpc_id="vpc-0123456789abcdef0",
                 availability_zones=("eu-west-1a", "eu-west-1b"),
-                private_subnet_ids=("subnet-0a", "subnet-0b"),
+                private_subnet_ids=("subnet-0123456789abcdef0", "subnet-0123456789abcdef1"),
             ),
-            admins=(f"arn:aws:iam::{ACCOUNT}:role/ops",),
+            admins=(f"arn:aws:iam::{ACCOUNT}:role/ops", f"arn:aws:iam::{ACCOUNT}:user/eve"),
             secrets_key_arn=f"arn:aws:kms:eu-west-1:{ACCOUNT}:key/0a1b",
         ),
         "pools": [PLAIN_POOL],
@@ -154,3 +166,11 @@ def synthesized(name: str) -> Shape:
 
 
 SHAPES = tuple(_SHAPES)
+
+
+if __name__ == "__main__":
+    # Every shape's template, for cfn-lint: python -m tests.shapes DIRECTORY
+    for shape_name in SHAPES:
+        path = Path(sys.argv[1]) / f"{shape_name}.template.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(synthesized(shape_name).template, indent=1))

@@ -154,7 +154,7 @@ def test_every_role_has_the_boundary_that_was_asked_for():
 def test_named_administrators_replace_the_role_that_is_made(default):
     shape = synthesized("existing-vpc")
     principals = [entry["Properties"]["PrincipalArn"] for entry in shape.of_type("AWS::EKS::AccessEntry").values()]
-    assert "arn:aws:iam::111122223333:role/ops" in principals
+    assert {"arn:aws:iam::111122223333:role/ops", "arn:aws:iam::111122223333:user/eve"} < set(map(str, principals))
     assert not [name for name in shape.graph.resources if name.startswith("EksAdminRole")]
     assert [name for name in default.graph.resources if name.startswith("EksAdminRole")]
 
@@ -163,7 +163,10 @@ def test_an_existing_vpc_is_used_untouched_and_selected_by_id():
     shape = synthesized("existing-vpc")
     assert not any(resource["Type"].startswith("AWS::EC2::Subnet") for resource in shape.graph.resources.values())
     node_class = shape.manifests()["EC2NodeClass", "inference"]["spec"]
-    assert node_class["subnetSelectorTerms"] == [{"id": "subnet-0a"}, {"id": "subnet-0b"}]
+    assert node_class["subnetSelectorTerms"] == [
+        {"id": "subnet-0123456789abcdef0"},
+        {"id": "subnet-0123456789abcdef1"},
+    ]
     assert node_class["securityGroupSelectorTerms"] == [{"tags": {"karpenter.sh/discovery": "moved-in"}}]
 
 
@@ -172,6 +175,43 @@ def test_a_given_key_encrypts_the_secrets():
     (config,) = shape.only("AWS::EKS::Cluster")["EncryptionConfig"]
     assert config["Provider"]["KeyArn"] == "arn:aws:kms:eu-west-1:111122223333:key/0a1b"
     assert not shape.of_type("AWS::KMS::Key")
+
+
+def test_the_public_endpoint_can_be_narrowed():
+    config = synthesized("ipv6").only("AWS::EKS::Cluster")["ResourcesVpcConfig"]
+    assert config["PublicAccessCidrs"] == ["203.0.113.0/24"]
+
+
+def test_nobody_is_administrator_without_an_entry(default):
+    assert default.only("AWS::EKS::Cluster")["AccessConfig"]["BootstrapClusterCreatorAdminPermissions"] is False
+
+
+def test_system_nodes_and_nat_gateways_are_as_many_and_as_large_as_asked():
+    shape = synthesized("ipv6")
+    group = shape.only("AWS::EKS::Nodegroup")
+    assert (group["InstanceTypes"], group["AmiType"]) == (["c6i.xlarge", "c5.xlarge"], "AL2023_x86_64_STANDARD")
+    assert group["ScalingConfig"] == {"DesiredSize": 3, "MaxSize": 4, "MinSize": 3}
+    (mapping,) = shape.only("AWS::EC2::LaunchTemplate")["LaunchTemplateData"]["BlockDeviceMappings"]
+    assert mapping["Ebs"]["VolumeSize"] == 80
+    assert len(shape.of_type("AWS::EC2::NatGateway")) == 2
+
+
+def test_system_nodes_are_upgraded_with_the_cluster(default, walkthrough):
+    for shape, version in ((default, "1.36"), (walkthrough, "1.30")):
+        assert shape.only("AWS::EKS::Cluster")["Version"] == version
+        assert shape.only("AWS::EKS::Nodegroup")["Version"] == version
+
+
+def test_addons_go_with_the_cluster(default):
+    assert all(
+        addon["Properties"]["PreserveOnDelete"] is False for addon in default.of_type("AWS::EKS::Addon").values()
+    )
+
+
+@pytest.mark.parametrize(("shape_name", "kubectl"), [("default", "1.36"), ("walkthrough", "1.30")])
+def test_kubectl_is_of_the_clusters_minor(shape_name, kubectl):
+    layers = synthesized(shape_name).of_type("AWS::Lambda::LayerVersion").values()
+    assert any(f"kubectl {kubectl}" in layer["Properties"].get("Description", "") for layer in layers)
 
 
 def test_ipv6_reaches_the_cluster_the_vpc_and_both_node_roles():
@@ -198,7 +238,9 @@ def test_outputs_say_what_to_do_next(default):
         "NodeRoleName",
         "ControllerRoleArn",
         "InterruptionQueueName",
+        "MostDollarsPerHour",
     }
+    assert outputs["MostDollarsPerHour"] == "inference 60.62, training 60.62"
     assert all(len(value) <= 1024 for value in outputs.values())
 
 

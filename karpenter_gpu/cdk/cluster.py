@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aws_cdk import Aws, Duration, RemovalPolicy, Stack
+from aws_cdk import Aws, CfnResource, Duration, RemovalPolicy, Stack
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_eks_v2 as eks
 from aws_cdk import aws_iam as iam
@@ -94,6 +94,8 @@ class EksCluster(Construct):
             default_capacity_type=eks.DefaultCapacityType.NODEGROUP,
             default_capacity=0,
             bootstrap_self_managed_addons=False,
+            # Else whatever role CloudFormation runs as stays cluster-admin, without an entry anyone could see here.
+            bootstrap_cluster_creator_admin_permissions=False,
             output_config_command=False,
             # Every manifest here holds one object, so there is nothing to prune.
             prune=False,
@@ -173,6 +175,10 @@ class EksCluster(Construct):
             labels=self.system_node_labels,
             launch_template_spec=eks.LaunchTemplateSpec(id=template.ref, version=template.attr_latest_version_number),
         )
+        # The L2 has no property for it, and without one an upgrade of the cluster would leave its nodes behind.
+        resource = group.node.default_child
+        assert isinstance(resource, CfnResource)
+        resource.add_property_override("Version", settings.kubernetes_version)
         # The nodes call AWS while they join and while they leave.
         group.node.add_dependency(role)
         return group

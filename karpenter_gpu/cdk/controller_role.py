@@ -68,7 +68,10 @@ class ControllerRole(Construct):
             queue_arn=queue_arn,
         )
         self.policies = [
-            self._policy(part, document) for part, document in controller_policies(settings.release.line, names).items()
+            self._policy(part, document)
+            for part, document in controller_policies(
+                settings.release.line, names, reboots=settings.feature_gates.reboot_for_repair is True
+            ).items()
         ]
         if settings.identity != IRSA:
             self.association = eks.CfnPodIdentityAssociation(

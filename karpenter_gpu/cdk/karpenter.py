@@ -34,6 +34,9 @@ _ANY_NODE: Final[Mapping[str, str]] = MappingProxyType({})
 class Karpenter(Construct):
     """Karpenter's controller and everything it and its nodes need; GPU pools are added to it.
 
+    The controller starts after the node groups and Fargate profiles that the cluster has by then, and they outlast the
+    GPU nodes; for nodes made in another way, or later, say `start_after`.
+
     Created in this order, and deleted in the reverse: roles, access, queue and rules; CRDs; controller and device
     plugin; EC2NodeClasses; the drain, which holds a deletion until no node is left; NodePools.
 
@@ -131,6 +134,8 @@ class Karpenter(Construct):
         plugin = DevicePluginDaemonSet(self, "DevicePlugin", plugin=device_plugin, cluster=self._cluster)
         self._drain = Drain(self, "Drain", cluster_name=cluster_name, timeout=settings.drain_timeout)
         self._drain.resource.node.add_dependency(plugin, self.charts.controller)
+        nodes = (eks.Nodegroup, eks.FargateProfile)
+        self.start_after(*(child for child in cluster.node.find_all() if isinstance(child, nodes)))
 
     @property
     def node_role(self) -> iam.Role:

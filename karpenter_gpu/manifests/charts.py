@@ -42,7 +42,7 @@ def controller_values(
     rules += [{"key": key, "operator": "In", "values": [value]} for key, value in system_nodes.items()]  # type: ignore[dict-item]
     account: dict[str, Any] = {"create": True, "name": SERVICE_ACCOUNT}
     if role_arn is not None:
-        account["annotations"] = {"eks.amazonaws.com/role-arn": role_arn}
+        account["annotations"] = {labels.ROLE_ANNOTATION: role_arn}
     ours: dict[str, Any] = {
         "replicas": 2,
         "serviceAccount": account,
@@ -60,11 +60,19 @@ def controller_values(
             },
         },
     }
-    if gates := karpenter.feature_gates.chosen():
-        ours["settings"]["featureGates"] = gates
+    for gate, chosen in karpenter.feature_gates.chosen().items():
+        where, name, _ = compat.FEATURE_GATES[gate]
+        ours["settings"].setdefault(where, {})[name] = chosen
     if karpenter.release.line < compat.WEBHOOKS_UNTIL:
         ours["webhook"] = {"enabled": False}
-    return merged(ours, _carried(karpenter.values, karpenter.release.line))
+    result = merged(ours, _carried(karpenter.values, karpenter.release.line))
+    result["controller"]["env"] = _joined(ours["controller"]["env"], result["controller"]["env"])
+    return result
+
+
+def _joined(under: list[dict[str, Any]], over: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Two lists of environment variables as one; a name that both have is taken from `over`."""
+    return list({variable["name"]: variable for variable in (*under, *over)}.values())
 
 
 def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

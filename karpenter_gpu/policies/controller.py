@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-from karpenter_gpu.labels import NODEPOOL, cluster_tag
+from karpenter_gpu.labels import EKS_CLUSTER_TAG, NODECLAIM, NODECLASS, NODEPOOL, cluster_tag
 from karpenter_gpu.versions import Minor
 
 # AWS: characters in a managed policy, white space not counted.
@@ -53,16 +53,17 @@ class _Statement:
     resources: tuple[_Line, ...] = ("*",)
     conditions: Mapping[str, Mapping[str, str | tuple[str, ...]]] = field(default_factory=dict)
     since: Minor = Minor(1, 0)
+    reboots: bool = False
 
 
 _OWNED: Final = "aws:{}/" + cluster_tag("{{cluster}}")
 _REQUEST_OWNED: Final = _OWNED.format("RequestTag")
 _RESOURCE_OWNED: Final = _OWNED.format("ResourceTag")
-_REQUEST_EKS: Final = "aws:RequestTag/eks:eks-cluster-name"
+_REQUEST_EKS: Final = f"aws:RequestTag/{EKS_CLUSTER_TAG}"
 _REQUEST_POOL: Final = f"aws:RequestTag/{NODEPOOL}"
 _RESOURCE_POOL: Final = f"aws:ResourceTag/{NODEPOOL}"
-_REQUEST_CLASS: Final = "aws:RequestTag/karpenter.k8s.aws/ec2nodeclass"
-_RESOURCE_CLASS: Final = "aws:ResourceTag/karpenter.k8s.aws/ec2nodeclass"
+_REQUEST_CLASS: Final = f"aws:RequestTag/{NODECLASS}"
+_RESOURCE_CLASS: Final = f"aws:ResourceTag/{NODECLASS}"
 _REQUEST_REGION: Final = "aws:RequestTag/topology.kubernetes.io/region"
 _RESOURCE_REGION: Final = "aws:ResourceTag/topology.kubernetes.io/region"
 
@@ -132,7 +133,7 @@ _STATEMENTS: Final = (
             "StringEquals": {_RESOURCE_OWNED: "owned"},
             "StringLike": {_RESOURCE_POOL: "*"},
             "StringEqualsIfExists": {_REQUEST_EKS: "{cluster}"},
-            "ForAllValues:StringEquals": {"aws:TagKeys": ("eks:eks-cluster-name", "karpenter.sh/nodeclaim", "Name")},
+            "ForAllValues:StringEquals": {"aws:TagKeys": (EKS_CLUSTER_TAG, NODECLAIM, "Name")},
         },
     ),
     _Statement(
@@ -141,6 +142,17 @@ _STATEMENTS: Final = (
         ("ec2:TerminateInstances", "ec2:DeleteLaunchTemplate"),
         (_ec2("instance"), _ec2("launch-template")),
         {"StringEquals": {_RESOURCE_OWNED: "owned"}, "StringLike": {_RESOURCE_POOL: "*"}},
+    ),
+    # Not upstream's: made for 1.15's RebootForRepair by its code (pkg/providers/instance/instance.go), on the conditions
+    # of AllowScopedDeletion.
+    _Statement(
+        "NodeLifecycle",
+        "AllowScopedReboot",
+        ("ec2:RebootInstances",),
+        (_ec2("instance"),),
+        {"StringEquals": {_RESOURCE_OWNED: "owned"}, "StringLike": {_RESOURCE_POOL: "*"}},
+        since=Minor(1, 15),
+        reboots=True,
     ),
     _Statement(
         "IAMIntegration",
@@ -231,11 +243,15 @@ _STATEMENTS: Final = (
 )
 
 
-def controller_policies(karpenter: Minor, names: Names) -> dict[str, dict[str, Any]]:
-    """The documents of one Karpenter minor by part: `NodeLifecycle`, `IAMIntegration` and so on."""
+def controller_policies(karpenter: Minor, names: Names, *, reboots: bool = False) -> dict[str, dict[str, Any]]:
+    """The documents of one Karpenter minor by part: `NodeLifecycle`, `IAMIntegration` and so on.
+
+    Args:
+        reboots: Whether the gate `rebootForRepair` is on, the only one that needs an action of its own.
+    """
     documents: dict[str, dict[str, Any]] = {}
     for statement in _STATEMENTS:
-        if statement.since <= karpenter:
+        if statement.since <= karpenter and (reboots or not statement.reboots):
             document = documents.setdefault(statement.part, {"Version": "2012-10-17", "Statement": []})
             document["Statement"].append(_rendered(statement, karpenter, names))
     return documents

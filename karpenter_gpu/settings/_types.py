@@ -87,6 +87,7 @@ LabelValue = Annotated[str, AfterValidator(_label_value)]
 Distinct = Annotated[tuple[T, ...], Field(strict=False), AfterValidator(_no_repeats)]
 
 _UNITS: Final = {"h": 3600, "m": 60, "s": 1}
+_LONGEST: Final = (2**63 - 1) // 10**9
 
 
 def _duration(value: object) -> object:
@@ -101,7 +102,10 @@ def _duration(value: object) -> object:
                 f"{value!r} is not a duration Karpenter takes; use numbers with s, m or h, as in 30s, 1m or 1h30m "
                 "(a day is 24h)"
             )
-        return timedelta(seconds=sum(int(n) * _UNITS[unit] for n, unit in re.findall(r"(\d+)([smh])", value)))
+        seconds = sum(int(n) * _UNITS[unit] for n, unit in re.findall(r"(\d+)([smh])", value))
+        if seconds > _LONGEST:
+            raise ValueError(f"{value!r} is longer than Go can count, which is 292 years; use a shorter one")
+        return timedelta(seconds=seconds)
     raise ValueError(f"{value!r} is not a duration; use text like '1m', or a timedelta in Python")
 
 

@@ -39,6 +39,8 @@ class AmiAlias:
                 f"{self.alias!r} is not an alias with NVIDIA images; use family@version with the family al2023, "
                 "bottlerocket or al2, as in al2023@v20260714",
             )
+        elif family == "bottlerocket" and version != "latest" and not re.fullmatch(r"v?\d+\.\d+\.\d+", version):
+            yield Fault("alias", f"{self.alias!r} names no release; Bottlerocket's are numbered, as in 1.62.0")
         elif family != "bottlerocket" and version != "latest" and not re.fullmatch(r"v\d{8}", version):
             yield Fault("alias", f"{self.alias!r} names no release; {family} releases are dated, as in v20260714")
 
@@ -93,7 +95,7 @@ class AmiIds:
 
     def check(self) -> Iterator[Fault]:
         for ami in self.ami_ids:
-            if not re.fullmatch(r"ami-[0-9a-z]+", ami):
+            if not re.fullmatch(r"ami-([0-9a-f]{8}|[0-9a-f]{17})", ami):
                 yield Fault("ami_ids", f"{ami!r} is not the id of an image; ids look like ami-0123456789abcdef0")
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, Tag
+from pydantic import AfterValidator, Field, Tag
 
 from karpenter_gpu.compat import DEFAULT_KUBERNETES
 from karpenter_gpu.errors import Fault
@@ -16,6 +16,8 @@ from karpenter_gpu.settings._types import ClusterName, Distinct, case_by_key
 from karpenter_gpu.versions import Minor
 
 ANYWHERE: Final = "0.0.0.0/0"
+_PRIVATE: Final = tuple(map(ipaddress.IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")))
+_ACCELERATED: Final = frozenset({"g", "gr", "p", "inf", "trn", "dl", "vt", "f"})
 
 
 def _cidr_faults(where: str, text: str) -> Iterator[Fault]:
@@ -24,6 +26,16 @@ def _cidr_faults(where: str, text: str) -> Iterator[Fault]:
         ipaddress.IPv4Network(text)
     except ValueError as error:
         yield Fault(where, f"{text!r} is not an IPv4 range: {error}; write it as in 203.0.113.0/24")
+
+
+# EC2's ids: eight or seventeen hexadecimal digits.
+_ID: Final = r"([0-9a-f]{8}|[0-9a-f]{17})"
+
+
+def _vpc_id(text: str) -> str:
+    if not re.fullmatch(rf"vpc-{_ID}", text):
+        raise ValueError(f"{text!r} is not the id of a VPC; ids look like vpc-0123456789abcdef0")
+    return text
 
 
 @setting
@@ -72,7 +84,7 @@ class ExistingVpc:
         public_subnet_ids: For load balancers, in the zones' order. Left out: none.
     """
 
-    vpc_id: Annotated[str, Field(pattern=r"^vpc-[0-9a-z]+$")]
+    vpc_id: Annotated[str, AfterValidator(_vpc_id)]
     availability_zones: Annotated[Distinct[str], Field(min_length=2)]
     private_subnet_ids: Annotated[Distinct[str], Field(min_length=2)]
     public_subnet_ids: Distinct[str] = ()
@@ -84,7 +96,7 @@ class ExistingVpc:
             ("public_subnet_ids", self.public_subnet_ids),
         ):
             for subnet in ids:
-                if not re.fullmatch(r"subnet-[0-9a-z]+", subnet):
+                if not re.fullmatch(rf"subnet-{_ID}", subnet):
                     yield Fault(name, f"{subnet!r} is not the id of a subnet; ids look like subnet-0123456789abcdef0")
             if len(ids) % zones:
                 yield Fault(name, f"{len(ids)} subnets do not fit {zones} zones; give as many for each zone")
@@ -113,13 +125,31 @@ class SystemNodes:
     count: Annotated[int, Field(ge=2, le=100)] = 2
     disk_gib: Annotated[int, Field(ge=20, le=16384)] = 50
 
+    def check(self) -> Iterator[Fault]:
+        for name in self.instance_types:
+            family, _, size = name.partition(".")
+            found = re.fullmatch(r"([a-z]+)\d+([a-z]*)(-[a-z0-9]+)*", family)
+            if not found or not re.fullmatch(r"[a-z0-9-]+", size):
+                yield Fault("instance_types", f"{name!r} is not an instance type; types look like m6i.large")
+            elif found[1] in _ACCELERATED:
+                yield Fault(
+                    "instance_types",
+                    f"{name!r} has an accelerator, and the system nodes' image has no driver; use m6i.large, say",
+                )
+            elif "g" in found[2]:
+                yield Fault(
+                    "instance_types",
+                    f"{name!r} is an arm64 type, and the system nodes' image is amd64; use m6i.large, say",
+                )
+
 
 @setting
 class NewCluster:
     """An EKS cluster made by the stack.
 
     Args:
-        name: Literal text: it stands inside IAM condition keys.
+        name: Literal text: it stands inside IAM condition keys. Another name is another cluster, and the stack does not go
+            over to it while the old one has GPU nodes.
 
         kubernetes_version: The minor, `1.36`.
 
@@ -146,7 +176,7 @@ class NewCluster:
     allow_unsupported_kubernetes: bool = False
     network: Network = NewVpc()
     ip_family: Literal["ipv4", "ipv6"] = "ipv4"
-    public_access_cidrs: Distinct[str] = (ANYWHERE,)
+    public_access_cidrs: Annotated[Distinct[str], Field(max_length=40)] = (ANYWHERE,)
     admins: Distinct[str] = ()
     system_nodes: SystemNodes = SystemNodes()
     secrets_key_arn: str | None = None
@@ -157,7 +187,13 @@ class NewCluster:
         except ValueError as error:
             yield Fault("kubernetes_version", f"{error}; EKS takes the minor alone")
         for cidr in self.public_access_cidrs:
-            yield from _cidr_faults("public_access_cidrs", cidr)
+            faults = tuple(_cidr_faults("public_access_cidrs", cidr))
+            yield from faults
+            if not faults and any(ipaddress.IPv4Network(cidr).subnet_of(private) for private in _PRIVATE):
+                yield Fault(
+                    "public_access_cidrs",
+                    f"{cidr} is a private range, from which nothing reaches the public endpoint; leave it out",
+                )
         for arn in self.admins:
             if not re.fullmatch(r"arn:[\w-]+:iam::\d{12}:(role|user)/.+", arn):
                 yield Fault(

@@ -25,7 +25,7 @@ PROFILE = "profile"
 PROFILES = "profiles"
 
 # The CLI keeps its own choices in the context too.
-_CDK_KEYS = frozenset({"cli-telemetry"})
+_CDK_KEYS = frozenset({"cli-telemetry", "acknowledged-issue-numbers"})
 
 
 def platform_from_context(context: Mapping[str, Any]) -> Platform:
@@ -55,6 +55,8 @@ def _document(context: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[Fault, 
         raise InvalidSettings(
             [Fault(PROFILE, f"{profile!r} is not a profile of cdk.json; there are {', '.join(profiles)}")]
         )
+    if not isinstance(profiles[profile], Mapping):
+        raise InvalidSettings([Fault(f"{PROFILES}.{profile}", f"{profiles[profile]!r} is not a mapping of settings")])
     document: dict[str, Any] = copy.deepcopy(dict(profiles[profile]))
     faults: list[Fault] = []
     for key, value in context.items():

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import field, fields
+from dataclasses import field
 from datetime import timedelta
 from typing import Any, Final, Literal
 
-from karpenter_gpu.compat import DEFAULT_KARPENTER
+from karpenter_gpu.compat import DEFAULT_KARPENTER, FEATURE_GATES
 from karpenter_gpu.errors import Fault
-from karpenter_gpu.labels import NODEPOOL
+from karpenter_gpu.labels import NODEPOOL, ROLE_ANNOTATION
 from karpenter_gpu.settings._setting import setting
 from karpenter_gpu.settings._types import DnsLabel, Duration
 from karpenter_gpu.versions import Version
@@ -53,6 +53,14 @@ class FeatureGates:
 
         pod_deletion_cost_management: Mark pods so that the right ones go first (1.15).
 
+        node_class_cel: Expressions in an EC2NodeClass's kubelet settings (1.15).
+
+        reboot_for_repair: Reboot a broken node before replacing it (1.15); the controller may then reboot instances.
+
+        dra_nvidia_gpu: Know the NVIDIA devices a new node would offer to resource claims (1.15).
+
+        dra_efa: The same for EFA devices (1.15).
+
     Source: karpenter-provider-aws charts/karpenter/values.yaml of every minor.
     """
 
@@ -65,15 +73,15 @@ class FeatureGates:
     terminate_first_drift: bool | None = None
     terminate_first_repair: bool | None = None
     pod_deletion_cost_management: bool | None = None
+    node_class_cel: bool | None = None
+    reboot_for_repair: bool | None = None
+    dra_nvidia_gpu: bool | None = None
+    dra_efa: bool | None = None
 
     def chosen(self) -> dict[str, bool]:
-        """The gates a user has set, by the chart's names."""
-        said = {gate.name: getattr(self, gate.name) for gate in fields(self)}
-        return {_camel(name): value for name, value in said.items() if value is not None}
-
-
-def _camel(name: str) -> str:
-    return re.sub(r"_(\w)", lambda found: found[1].upper(), name)
+        """The gates a user has set."""
+        said = {gate: getattr(self, gate) for gate in FEATURE_GATES}
+        return {gate: value for gate, value in said.items() if value is not None}
 
 
 # Chart values that follow from other settings; a second value for one of them could only contradict the first.
@@ -81,10 +89,23 @@ _OWNED: Final = {
     ("settings", "clusterName"): "cluster.name says it",
     ("settings", "interruptionQueue"): "the stack's own queue is put there",
     ("settings", "featureGates"): "karpenter.feature_gates says it",
+    ("settings", "awsFeatureGates"): "karpenter.feature_gates says it",
     ("serviceAccount", "name"): "the role's trust names the service account 'karpenter'",
     ("serviceAccount", "create"): "the role's trust names the service account 'karpenter'",
-    ("serviceAccount", "annotations", "eks.amazonaws.com/role-arn"): "the controller's role is put there",
+    ("serviceAccount", "annotations", ROLE_ANNOTATION): "the controller's role is put there",
 }
+
+# Values of ours that are mappings, which anything else would replace whole.
+_MAPPINGS: Final = frozenset(
+    {
+        ("settings",),
+        ("serviceAccount",),
+        ("serviceAccount", "annotations"),
+        ("controller",),
+        ("controller", "resources"),
+        ("affinity",),
+    }
+)
 
 
 @setting
@@ -175,19 +196,28 @@ def _values_faults(values: Mapping[str, Any], path: tuple[str, ...] = ()) -> Ite
             yield Fault(
                 where, "is null, which is lost on its way to Helm; leave the key out, or give the value you want"
             )
+        elif here == ("controller", "env") and not _is_env(value):
+            yield Fault(where, f"{value!r} is not a list of environment variables, each with a name")
         elif isinstance(value, Mapping):
             yield from _values_faults(value, here)
+        elif here in _MAPPINGS:
+            yield Fault(where, f"{value!r} would replace what must be there; give a mapping, which is merged with it")
     if not path:
         yield from _affinity_faults(values)
+
+
+def _is_env(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, Mapping) and "name" in item for item in value)
 
 
 def _affinity_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
     node: Any = values
     for key in ("affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms"):
         node = node.get(key) if isinstance(node, Mapping) else None
-    for term in node or ():
-        rules = term.get("matchExpressions", ()) if isinstance(term, Mapping) else ()
-        if not any(rule.get("key") == NODEPOOL and rule.get("operator") == "DoesNotExist" for rule in rules):
+    for term in node if isinstance(node, list) else ():
+        rules = term.get("matchExpressions") if isinstance(term, Mapping) else None
+        keeps_off = {"key": NODEPOOL, "operator": "DoesNotExist"}
+        if not isinstance(rules, list) or keeps_off not in rules:
             yield Fault(
                 "affinity",
                 f"a term lets the controller onto the nodes it removes; add {NODEPOOL} DoesNotExist to every term",

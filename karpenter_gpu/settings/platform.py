@@ -50,7 +50,7 @@ class Platform:
     def check(self) -> Iterator[Fault]:
         if self.account is not None and not re.fullmatch(r"\d{12}", self.account):
             yield Fault("account", f"{self.account!r} is not an AWS account; accounts have twelve digits")
-        if self.region is not None and not re.fullmatch(r"(?!us-iso)[a-z]{2,}(-[a-z]+)+-\d", self.region):
+        if self.region is not None and not re.fullmatch(r"(?![a-z]{2}-iso|eusc-)[a-z]{2,}(-[a-z]+)+-\d", self.region):
             yield Fault(
                 "region", f"{self.region!r} is not a region of aws, aws-cn or aws-us-gov; write it as in eu-west-1"
             )
@@ -69,6 +69,7 @@ class Platform:
         """Sentences for what is allowed and may still surprise."""
         return (
             *rules.kubernetes_warnings(self.cluster, today or rules.today()),
+            *rules.network_warnings(self.cluster, self.region),
             *rules.karpenter_warnings(self.karpenter),
             *(warning for pool in self.pools for warning in rules.pool_warnings(pool)),
         )
@@ -87,6 +88,7 @@ def faults_between(
         yield from rules.kubernetes_can_be_created(cluster, today)
         yield from rules.kubectl_layer_is_installed(cluster)
         yield from rules.network_fits(cluster, region)
+        yield from rules.pools_reach_the_network(pools, cluster)
     if karpenter:
         yield from rules.karpenter_is_known(karpenter)
         yield from rules.gates_exist(karpenter)

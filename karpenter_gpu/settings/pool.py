@@ -129,6 +129,12 @@ def _term_problem(term: str, name: str, least: int, most: int, words: tuple[str,
     return None
 
 
+# Source: Amazon EBS user guide, general purpose SSD volumes, gp3.
+_GP3_IOPS: Final = 3000
+_GP3_IOPS_PER_GIB: Final = 500
+_GP3_IOPS_PER_MIB: Final = 4
+
+
 @setting
 class RootVolume:
     """The disk that holds images and containers, unless the instance's own NVMe does.
@@ -146,6 +152,19 @@ class RootVolume:
     size_gib: Annotated[int, Field(ge=20, le=16384)] = 100
     iops: Annotated[int | None, Field(ge=3000, le=16000)] = None
     throughput_mib: Annotated[int | None, Field(ge=125, le=1000)] = None
+
+    def check(self) -> Iterator[Fault]:
+        iops = self.iops or _GP3_IOPS
+        if iops > max(_GP3_IOPS, self.size_gib * _GP3_IOPS_PER_GIB):
+            yield Fault(
+                "iops",
+                f"{iops} are more than gp3 gives {self.size_gib} GiB, which is {_GP3_IOPS_PER_GIB} a GiB; use a larger volume",
+            )
+        needed = (self.throughput_mib or 0) * _GP3_IOPS_PER_MIB
+        if needed > iops:
+            yield Fault(
+                "throughput_mib", f"{self.throughput_mib} needs {needed} iops on gp3, and there are {iops}; raise iops"
+            )
 
 
 def _known(known: Collection[str], what: str) -> AfterValidator:
@@ -232,7 +251,7 @@ class GpuPool:
     capacity_types: Annotated[Distinct[CapacityType], Field(min_length=1)] = (SPOT, ON_DEMAND)
     zones: Distinct[str] = ()
     gpu_limit: Annotated[int | None, Field(ge=1)] = None
-    hourly_limit_usd: Annotated[float | None, Field(gt=0)] = None
+    hourly_limit_usd: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = None
     weight: Annotated[int | None, Field(ge=1, le=100)] = None
     labels: Mapping[LabelKey, LabelValue] = field(default_factory=dict)
     taints: Many[Taint] = ()
@@ -253,6 +272,8 @@ class GpuPool:
             yield Fault("", "says no GPU; give gpu_names, instance_families or instance_types")
         elif not self.types:
             yield Fault("", f"no instance type is left that meets {self._constraints}; loosen one of them")
+        if self.expire_after == timedelta(0):
+            yield Fault("expire_after", "0s would end every node as soon as it exists; give an age, or 'Never'")
         if self.gpu_limit is None and self.hourly_limit_usd is None:
             yield Fault("", "has no ceiling, so one wrong workload could launch without end; give gpu_limit, or "
                         "hourly_limit_usd")  # fmt: skip
@@ -342,8 +363,6 @@ class GpuPool:
             domain = key.rpartition("/")[0]
             if domain.endswith(("karpenter.sh", "karpenter.k8s.aws")) or key in _OUR_LABELS:
                 yield Fault("labels", f"{key!r} belongs to Karpenter or to this package; use a key of your own")
-            elif domain.endswith(("kubernetes.io", "k8s.io")) and domain not in _OPEN_DOMAINS:
-                yield Fault("labels", f"{key!r} is in a domain that Karpenter before 1.9 refuses; use your own")
         seen = {(labels.GPU_TAINT["key"], labels.GPU_TAINT["effect"])}
         for taint in self.taints:
             if (taint.key, taint.effect) in seen:
@@ -356,10 +375,13 @@ class GpuPool:
         for key in self.tags:
             if not key or key in _RESTRICTED_TAGS or key.startswith("kubernetes.io/cluster"):
                 yield Fault("tags", f"{key!r} is a tag Karpenter keeps for itself; leave it out")
+            elif key.lower().startswith("aws:"):
+                yield Fault("tags", f"{key!r} begins with aws:, which AWS keeps for itself; use another key")
+            elif len(key) > _TAG_KEY_LIMIT or len(self.tags[key]) > _TAG_VALUE_LIMIT:
+                yield Fault("tags", f"{key[:40]!r} is too long; EC2 takes 128 characters in a key and 256 in a value")
 
 
+_TAG_KEY_LIMIT: Final = 128
+_TAG_VALUE_LIMIT: Final = 256
 _OUR_LABELS: Final = frozenset({labels.DEVICE_PLUGIN_LABEL, labels.HOSTNAME, labels.ZONE})
-_OPEN_DOMAINS: Final = frozenset({"node.kubernetes.io", "node-restriction.kubernetes.io"})
-_RESTRICTED_TAGS: Final = frozenset(
-    {"eks:eks-cluster-name", labels.NODEPOOL, "karpenter.sh/nodeclaim", "karpenter.k8s.aws/ec2nodeclass"}
-)
+_RESTRICTED_TAGS: Final = frozenset({labels.EKS_CLUSTER_TAG, labels.NODEPOOL, labels.NODECLAIM, labels.NODECLASS})

@@ -12,7 +12,7 @@ from karpenter_gpu import compat
 from karpenter_gpu.errors import Fault
 from karpenter_gpu.gpus import FRACTIONAL_FAMILIES
 from karpenter_gpu.settings.ami import AmiAlias, AmiIds
-from karpenter_gpu.settings.cluster import ExistingVpc, NewCluster
+from karpenter_gpu.settings.cluster import ExistingVpc, NewCluster, NewVpc
 from karpenter_gpu.settings.karpenter import KarpenterSettings, role_name_faults
 from karpenter_gpu.settings.pool import GpuPool
 from karpenter_gpu.versions import Minor, Version
@@ -90,10 +90,9 @@ def karpenter_supports(kubernetes: Minor, karpenter: KarpenterSettings) -> Itera
 
 def gates_exist(karpenter: KarpenterSettings) -> Iterator[Fault]:
     """A gate that a version does not have would be lost in its chart without a word."""
-    for gate in karpenter.feature_gates.chosen():
-        since = compat.FEATURE_GATES[gate]
+    for setting in karpenter.feature_gates.chosen():
+        _, gate, since = compat.FEATURE_GATES[setting]
         if karpenter.release.line < since:
-            setting = re.sub("([A-Z])", lambda found: f"_{found[1].lower()}", gate)
             yield Fault(
                 f"karpenter.feature_gates.{setting}",
                 f"Karpenter {karpenter.release} has no gate {gate}; it came with {since}, so use that or leave it out",
@@ -109,6 +108,11 @@ def role_names_fit(cluster_name: str, karpenter: KarpenterSettings) -> Iterator[
         if given is None:
             for fault in role_name_faults(f"karpenter.{where}", f"{prefix}-{cluster_name}"):
                 yield Fault(fault.where, f"{fault.problem}, here or for the cluster")
+    if karpenter.node_role_name is not None and karpenter.node_role_name == karpenter.controller_role_name:
+        yield Fault(
+            "karpenter.node_role_name",
+            f"{karpenter.node_role_name!r} is the controller role's name too, and IAM has one role of a name; choose another",
+        )
 
 
 def pool_fits(pool: GpuPool, kubernetes: Minor, karpenter: KarpenterSettings, region: str | None) -> Iterator[Fault]:
@@ -146,7 +150,7 @@ def _ami_fits(pool: GpuPool, kubernetes: Minor, release: Version, _: KarpenterSe
             f"{compat.ARM64_NVIDIA_ALIAS_SINCE} or later, or name the image by id",
         )
     g7 = [i.name for i in pool.types if i.family == "g7"]
-    if g7 and ami.alias_family == "al2023" and ami.release < compat.G7_FIRST_AMI:
+    if g7 and ami.alias_family == "al2023" and ami.release < compat.G7_FIRST_AMI and ami.release != "latest":
         yield Fault(
             "ami.alias",
             f"{ami.alias} loads a kernel module with which the GPU of {g7[0]} does not work; use al2023@"
@@ -166,6 +170,12 @@ def _release_exists(pool: GpuPool, ami: AmiAlias, kubernetes: Minor) -> Iterator
             yield Fault(
                 "ami.alias",
                 f"{ami.alias} has no {pool.architecture} NVIDIA image for Kubernetes {kubernetes}; use another family",
+            )
+        elif ami.release <= compat.NEWEST_AMI_SEEN:
+            yield Fault(
+                "ami.alias",
+                f"{ami.alias} is of before Kubernetes {kubernetes} and has no image for it; use a later release of "
+                f"{ami.alias_family}",
             )
     elif ami.release != "latest" and ami.release < first:
         yield Fault(
@@ -208,6 +218,25 @@ def _fields_exist(pool: GpuPool, _: Minor, release: Version, __: KarpenterSettin
             "consolidation_policy",
             f"Karpenter {release} does not know Balanced, which came with {compat.BALANCED_SINCE}; use WhenEmpty",
         )
+    if (
+        pool.instance_store_policy is not None
+        and pool.ami.family == "Bottlerocket"
+        and release.line < compat.BOTTLEROCKET_RAID0_SINCE
+    ):
+        yield Fault(
+            "instance_store_policy",
+            f"Karpenter {release} counts the NVMe of a Bottlerocket node and does not use it; use Karpenter "
+            f"{compat.BOTTLEROCKET_RAID0_SINCE} or later, or leave it out",
+        )
+    for key in pool.labels:
+        domain = key.rpartition("/")[0]
+        restricted = domain.endswith(("kubernetes.io", "k8s.io")) and not domain.endswith(_OPEN_DOMAINS)
+        if restricted and release.line < compat.KUBERNETES_LABELS_SINCE:
+            yield Fault(
+                "labels",
+                f"Karpenter {release} refuses {key!r}, which is in a domain of Kubernetes; use a key of your own, or "
+                f"Karpenter {compat.KUBERNETES_LABELS_SINCE}",
+            )
     for budget in pool.budgets:
         if "Unhealthy" in budget.reasons and release.line < compat.UNHEALTHY_REASON_SINCE:
             yield Fault(
@@ -215,6 +244,9 @@ def _fields_exist(pool: GpuPool, _: Minor, release: Version, __: KarpenterSettin
                 f"Karpenter {release} does not know the reason Unhealthy, which came with "
                 f"{compat.UNHEALTHY_REASON_SINCE}; leave it out",
             )
+
+
+_OPEN_DOMAINS = ("node.kubernetes.io", "node-restriction.kubernetes.io")
 
 
 def _region_is_known(pool: GpuPool, region: str | None) -> Iterator[Fault]:
@@ -249,6 +281,18 @@ def network_fits(cluster: NewCluster, region: str | None) -> Iterator[Fault]:
         yield from zone_is_of(zone, region, "cluster.network.availability_zones")
 
 
+def pools_reach_the_network(pools: Iterable[GpuPool], cluster: NewCluster) -> Iterator[Fault]:
+    """Nodes go where the VPC has subnets."""
+    there = cluster.network.availability_zones
+    for pool in pools:
+        for zone in pool.zones:
+            if there and zone not in there:
+                yield Fault(
+                    f"pools.{pool.name}.zones",
+                    f"{zone!r} has no subnet of the cluster's network, whose zones are {', '.join(there)}; use one of these",
+                )
+
+
 def pool_names_differ(pools: Iterable[GpuPool]) -> Iterator[Fault]:
     """A pool's name is the name of its Kubernetes objects."""
     for name, times in Counter(pool.name for pool in pools).items():
@@ -256,6 +300,16 @@ def pool_names_differ(pools: Iterable[GpuPool]) -> Iterator[Fault]:
             yield Fault(
                 f"pools.{name}", f"{times} pools are named {name!r}, and a name can be had once; rename all but one"
             )
+
+
+def network_warnings(cluster: NewCluster, region: str | None) -> Iterator[str]:
+    """What a person should know of the zones that are taken when none are named."""
+    zone = compat.ZONES_WITHOUT_EKS.get(region or "")
+    if zone and isinstance(cluster.network, NewVpc) and not cluster.network.availability_zones:
+        yield (
+            f"EKS refuses zone {zone} of {region}, and only your account knows which name it has: name zones in "
+            "cluster.network.availability_zones that are others (aws ec2 describe-availability-zones shows the ids)"
+        )
 
 
 def kubernetes_warnings(cluster: NewCluster, today: date) -> Iterator[str]:

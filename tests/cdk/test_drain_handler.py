@@ -73,6 +73,7 @@ def run(monkeypatch, world, request="Delete", **more):
         "RequestId": "request",
         "LogicalResourceId": "Drain",
         "ResourceProperties": {"ClusterName": "gpu", "TimeoutSeconds": "600"},
+        "OldResourceProperties": {"ClusterName": "gpu", "TimeoutSeconds": "60"},
     } | more
     index.handler(event, world.context)
 
@@ -84,6 +85,26 @@ def test_creation_and_update_are_answered_at_once(monkeypatch):
         assert [answer["Status"] for answer in world.answers] == ["SUCCESS"]
         assert world.answers[0]["PhysicalResourceId"] == "drain-gpu"
         assert world.filters is None
+
+
+OLD = {"ClusterName": "before", "TimeoutSeconds": "600"}
+
+
+def test_a_cluster_that_still_has_gpu_nodes_is_not_replaced_by_one_of_another_name(monkeypatch):
+    world = World([["i-1"]])
+    run(monkeypatch, world, "Update", OldResourceProperties=OLD, PhysicalResourceId="drain-before")
+    (answer,) = world.answers
+    assert (answer["Status"], answer["PhysicalResourceId"]) == ("FAILED", "drain-before")
+    assert "the cluster's name changes from before to gpu" in answer["Reason"]
+    assert "i-1 (pool inference, running)" in answer["Reason"]
+    assert world.filters[0]["Name"] == "tag:kubernetes.io/cluster/before"
+
+
+def test_an_empty_cluster_may_be_replaced_and_the_gate_stays_the_same(monkeypatch):
+    world = World([[]])
+    run(monkeypatch, world, "Update", OldResourceProperties=OLD, PhysicalResourceId="drain-before")
+    (answer,) = world.answers
+    assert (answer["Status"], answer["PhysicalResourceId"]) == ("SUCCESS", "drain-before")
 
 
 def test_a_deletion_waits_until_the_instances_are_gone(monkeypatch):

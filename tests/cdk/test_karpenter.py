@@ -61,6 +61,13 @@ def test_the_node_role_can_be_granted_more(template):
     assert '"s3:GetObject*"' in json.dumps(template)
 
 
+def test_the_clusters_own_nodes_outlast_the_gpu_nodes(template):
+    graph = Graph(template)
+    (gate,) = graph.of_type("Custom::KarpenterGpuDrain")
+    assert set(graph.of_type("AWS::EKS::Nodegroup")) <= graph.waits_for(gate)
+    assert graph.of_type("AWS::EKS::Nodegroup")
+
+
 def test_nothing_of_the_pool_is_deleted_before_its_nodes_are_gone(template):
     graph = Graph(template)
     (gate,) = graph.of_type("Custom::KarpenterGpuDrain")

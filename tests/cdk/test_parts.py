@@ -111,7 +111,12 @@ def test_nodes_and_control_plane_reach_each_other_and_nobody_else_reaches_a_node
         for rule in default.of_type("AWS::EC2::SecurityGroupIngress").values()
     ]
     assert rules == [(nodes, nodes), (nodes, cluster), (cluster, nodes)]
+    assert all(
+        rule["Properties"]["IpProtocol"] == "-1" for rule in default.of_type("AWS::EC2::SecurityGroupIngress").values()
+    )
     assert "SecurityGroupIngress" not in default.graph.resources[group]["Properties"]
+    egress = default.graph.resources[group]["Properties"]["SecurityGroupEgress"]
+    assert [rule.get("CidrIp") or rule.get("CidrIpv6") for rule in egress] == ["0.0.0.0/0", "::/0"]
 
 
 def queue_of(shape):
@@ -126,6 +131,7 @@ def queue_of(shape):
 def test_the_queue_is_encrypted_and_forgets_after_five_minutes(default):
     _, queue = queue_of(default)
     assert (queue["SqsManagedSseEnabled"], queue["MessageRetentionPeriod"]) == (True, 300)
+    assert queue["RedrivePolicy"]["maxReceiveCount"] == 10
 
 
 def test_every_queue_refuses_plain_http(default):
@@ -158,12 +164,20 @@ def test_every_event_of_the_version_reaches_the_queue(shape_name, count):
 def test_charts_come_from_the_public_registry_in_the_version_asked_for(walkthrough):
     for name in ("karpenter-crd", "karpenter"):
         chart = walkthrough.chart(name)
-        assert (chart["Repository"], chart["Version"], chart["Namespace"], chart["Wait"]) == (
+        assert (chart["Repository"], chart["Version"], chart["Namespace"], chart["Wait"], chart["Timeout"]) == (
             f"oci://public.ecr.aws/karpenter/{name}",
             "1.0.1",
             "kube-system",
             True,
+            "600s",
         )
+
+
+def test_a_namespace_of_its_own_is_made_with_the_first_chart(default):
+    own = synthesized("pod-identity")
+    for name in ("karpenter-crd", "karpenter"):
+        assert (own.chart(name)["Namespace"], own.chart(name)["CreateNamespace"]) == ("karpenter", True)
+        assert "CreateNamespace" not in default.chart(name)
 
 
 def test_the_controller_is_told_its_queue_role_and_region(default):
@@ -231,6 +245,15 @@ def test_the_walkthroughs_device_plugin_is_0_16_1(walkthrough):
 def test_the_drain_waits_as_long_as_was_said(default):
     drain = default.only("Custom::KarpenterGpuDrain")
     assert (drain["ClusterName"], drain["TimeoutSeconds"], drain["ServiceTimeout"]) == ("gpu", "2700", "3600")
+
+
+def test_one_call_of_the_drain_lasts_as_long_as_lambda_lets_it(default):
+    (handler,) = (
+        function["Properties"]
+        for name, function in default.of_type("AWS::Lambda::Function").items()
+        if name.startswith("KarpenterDrain")
+    )
+    assert handler["Timeout"] == 900
 
 
 def test_the_drain_may_look_at_instances_of_its_region_and_call_itself_and_no_more(default):

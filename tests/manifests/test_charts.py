@@ -47,6 +47,13 @@ def test_users_values_are_merged_deeply():
     assert found["controller"]["resources"]["requests"] == {"cpu": "1", "memory": "1Gi"}
 
 
+def test_users_environment_joins_ours_and_may_replace_it():
+    more = values(values={"controller": {"env": [{"name": "IGNORE_DRA_REQUESTS", "value": "false"}]}})
+    assert [variable["name"] for variable in more["controller"]["env"]] == ["AWS_REGION", "IGNORE_DRA_REQUESTS"]
+    other = values(values={"controller": {"env": [{"name": "AWS_REGION", "value": "us-east-1"}]}})
+    assert other["controller"]["env"] == [{"name": "AWS_REGION", "value": "us-east-1"}]
+
+
 def test_merging_leaves_what_it_merged_alone():
     under, over = {"a": {"b": [1]}}, {"a": {"c": [2]}}
     result = merged(under, over)
@@ -71,6 +78,8 @@ def test_what_helm_would_drop_is_carried_as_text(version, key, given, carried):
 def test_gates_are_passed_as_chosen():
     found = values(feature_gates=FeatureGates(node_repair=True, reserved_capacity=False))
     assert found["settings"]["featureGates"] == {"nodeRepair": True, "reservedCapacity": False}
+    found = values(version="1.15.1", feature_gates=FeatureGates(dra_efa=True))
+    assert found["settings"]["awsFeatureGates"] == {"draEFA": True}
 
 
 def test_the_conversion_webhook_of_1_0_is_off_in_both_charts_and_unknown_to_later_ones():

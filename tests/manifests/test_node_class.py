@@ -41,8 +41,11 @@ def test_metadata_is_imdsv2_and_out_of_reach_for_pods():
 
 def test_an_image_is_found_by_alias_id_or_parameter():
     assert spec(POOL)["amiSelectorTerms"] == [{"alias": "al2023@v20260714"}]
-    by_id = spec(replace(POOL, ami=AmiIds(ami_ids=("ami-1", "ami-2"), family="AL2023")))
-    assert (by_id["amiSelectorTerms"], by_id["amiFamily"]) == ([{"id": "ami-1"}, {"id": "ami-2"}], "AL2023")
+    by_id = spec(replace(POOL, ami=AmiIds(ami_ids=("ami-0123456789abcdef0", "ami-0123456789abcdef1"), family="AL2023")))
+    assert (by_id["amiSelectorTerms"], by_id["amiFamily"]) == (
+        [{"id": "ami-0123456789abcdef0"}, {"id": "ami-0123456789abcdef1"}],
+        "AL2023",
+    )
     parameter = AmiParameter(ssm_parameter="/x", family="AL2")
     by_parameter = spec(replace(POOL, ami=parameter), parameter_ami_id="ami-3")
     assert (by_parameter["amiSelectorTerms"], by_parameter["amiFamily"]) == ([{"id": "ami-3"}], "AL2")

@@ -94,6 +94,17 @@ def test_an_action_comes_with_the_version_that_needs_it(action, first):
     assert {minor for minor in KARPENTER if action in actions(minor)} == {m for m in KARPENTER if m >= first}
 
 
+def test_rebooting_is_allowed_only_with_its_gate_and_only_for_the_clusters_own():
+    plain = controller_policies(Minor(1, 15), UPSTREAM)
+    assert "ec2:RebootInstances" not in json.dumps(plain)
+    (reboot,) = (
+        statement
+        for statement in controller_policies(Minor(1, 15), UPSTREAM, reboots=True)["NodeLifecycle"]["Statement"]
+        if statement["Action"] == ["ec2:RebootInstances"]
+    )
+    assert reboot["Condition"]["StringEquals"] == {"aws:ResourceTag/kubernetes.io/cluster/${ClusterName}": "owned"}
+
+
 def test_the_walkthroughs_instance_profile_actions_are_all_there():
     assert {
         "iam:CreateInstanceProfile",

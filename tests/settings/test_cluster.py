@@ -32,7 +32,9 @@ def test_one_fault_is_one_sentence(given, fault):
 
 
 def test_ipv6_needs_a_vpc_that_the_stack_makes():
-    network = ExistingVpc(vpc_id="vpc-0a", availability_zones=("a", "b"), private_subnet_ids=("subnet-0a", "subnet-0b"))
+    network = ExistingVpc(
+        vpc_id="vpc-0a1b2c3d", availability_zones=("a", "b"), private_subnet_ids=("subnet-0a1b2c3d", "subnet-0a1b2c3e")
+    )
     assert "ip_family: ipv6 needs subnets with IPv6 ranges" in fault_of(
         NewCluster, name="x", ip_family="ipv6", network=network
     )
@@ -54,12 +56,44 @@ def test_a_network_that_could_not_be_made(given, fault):
 def test_an_existing_vpc_has_as_many_subnets_for_each_zone():
     said = fault_of(
         ExistingVpc,
-        vpc_id="vpc-0a",
+        vpc_id="vpc-0a1b2c3d",
         availability_zones=("a", "b"),
-        private_subnet_ids=("subnet-0a", "subnet-0b", "subnet-0c"),
+        private_subnet_ids=("subnet-0a1b2c3d", "subnet-0a1b2c3e", "subnet-0a1b2c3f"),
     )
     assert said == "private_subnet_ids: 3 subnets do not fit 2 zones; give as many for each zone"
 
 
 def test_one_system_node_is_too_few_for_two_controllers():
     assert fault_of(SystemNodes, count=1) == "count: 1 is too small; the least is 2"
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("foo", "'foo' is not an instance type; types look like m6i.large"),
+        ("m7g.large", "'m7g.large' is an arm64 type, and the system nodes' image is amd64; use m6i.large, say"),
+        ("g5.xlarge", "'g5.xlarge' has an accelerator, and the system nodes' image has no driver; use m6i.large, say"),
+    ],
+)
+def test_system_nodes_are_plain_amd64(name, fault):
+    assert fault_of(SystemNodes, instance_types=(name,)) == f"instance_types: {fault}"
+
+
+@pytest.mark.parametrize("name", ["m6i.large", "m7i-flex.large", "c5.2xlarge", "u7in-16tb.224xlarge", "i4i.metal"])
+def test_other_types_are_taken(name):
+    assert SystemNodes(instance_types=(name,)).instance_types == (name,)
+
+
+def test_ids_are_what_ec2_would_take():
+    zones = ("eu-west-1a", "eu-west-1b")
+    said = fault_of(ExistingVpc, vpc_id="vpc-1", availability_zones=zones, private_subnet_ids=("subnet-x", "subnet-y"))
+    assert said.startswith("vpc_id: 'vpc-1' is not the id of a VPC; ids look like vpc-0123456789abcdef0")
+    said = fault_of(
+        ExistingVpc, vpc_id="vpc-0a1b2c3d", availability_zones=zones, private_subnet_ids=("subnet-x", "subnet-y")
+    )
+    assert said.startswith("private_subnet_ids: 'subnet-x' is not the id of a subnet")
+
+
+def test_a_private_range_never_reaches_the_public_endpoint():
+    said = fault_of(NewCluster, name="x", public_access_cidrs=("10.0.0.0/8",))
+    assert said.startswith("public_access_cidrs: 10.0.0.0/8 is a private range, from which nothing reaches the public")

@@ -94,8 +94,20 @@ def test_faults_between_sound_sections_are_reported_beside_a_section_that_is_not
     assert [fault.partition(":")[0] for fault in found] == ["pools.inference.gpu_limit", "karpenter.version"]
 
 
+def test_a_profile_that_is_no_mapping_gets_a_sentence():
+    with pytest.raises(InvalidSettings, match=r"profiles\.odd: 3 is not a mapping of settings"):
+        platform_from_context({"profiles": {"odd": 3}})
+
+
 def test_keys_of_the_cdk_are_left_alone():
-    assert platform(**{"aws:cdk:enable-path-metadata": True, "@aws-cdk/core:x": True, "cli-telemetry": False})
+    assert platform(
+        **{
+            "aws:cdk:enable-path-metadata": True,
+            "@aws-cdk/core:x": True,
+            "cli-telemetry": False,
+            "acknowledged-issue-numbers": [1],
+        }
+    )
 
 
 @pytest.mark.parametrize("profile", CONTEXT["profiles"])

@@ -1,6 +1,9 @@
+from dataclasses import fields
+
 import pytest
 
 from karpenter_gpu import FeatureGates, InvalidSettings, KarpenterSettings
+from karpenter_gpu.compat import FEATURE_GATES
 
 
 def fault_of(**given):
@@ -28,6 +31,12 @@ def fault_of(**given):
             {"values": {"settings": {"featureGates": {"nodeRepair": True}}}},
             "values.settings.featureGates: is not yours to set: karpenter.feature_gates says it",
         ),
+        ({"values": {"settings": "x"}}, "values.settings: 'x' would replace what must be there; give a mapping"),
+        (
+            {"values": {"controller": {"env": {"A": "b"}}}},
+            "values.controller.env: {'A': 'b'} is not a list of environment variables, each with a name",
+        ),
+        ({"version": "1.014.3"}, "version: '1.014.3' is not a version of the form 1.14.3"),
         (
             {"values": {"controller": {"image": {"digest": None}}}},
             "values.controller.image.digest: is null, which is lost",
@@ -52,6 +61,17 @@ def test_one_fault_is_one_sentence(given, fault):
     assert fault in fault_of(**given)
 
 
-def test_gates_that_were_chosen_have_the_charts_names():
+@pytest.mark.parametrize("expressions", ["x", ["x"], [{"key": "karpenter.sh/nodepool"}]])
+def test_an_affinity_of_any_shape_gets_a_sentence(expressions):
+    terms = {"nodeSelectorTerms": [{"matchExpressions": expressions}]}
+    values = {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}}
+    assert "values.affinity: a term lets the controller onto the nodes it removes" in fault_of(values=values)
+
+
+def test_only_gates_that_were_chosen_are_passed_on():
     gates = FeatureGates(node_repair=True, spot_to_spot_consolidation=False)
-    assert gates.chosen() == {"nodeRepair": True, "spotToSpotConsolidation": False}
+    assert gates.chosen() == {"node_repair": True, "spot_to_spot_consolidation": False}
+
+
+def test_every_gate_of_the_matrix_is_a_setting():
+    assert {field.name for field in fields(FeatureGates)} == set(FEATURE_GATES)

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from karpenter_gpu import Budget, GpuPool, InvalidSettings, RootVolume, Taint
+from karpenter_gpu import AmiAlias, Budget, GpuPool, InvalidSettings, RootVolume, Taint
 from karpenter_gpu.settings._types import karpenter_duration
 from karpenter_gpu.settings.pool import cron_problem
 
@@ -120,12 +120,16 @@ def test_a_pool_of_unpriced_types_has_no_worst_case():
         ({"consolidate_after": timedelta(seconds=-1)}, "consolidate_after: -1 day, 23:59:59 is not a duration"),
         ({"consolidation_policy": "WhenUnderutilized"}, "consolidation_policy: 'WhenUnderutilized' is not one of"),
         ({"labels": {"karpenter.sh/x": "y"}}, "labels: 'karpenter.sh/x' belongs to Karpenter or to this package"),
-        ({"labels": {"kubernetes.io/x": "y"}}, "labels: 'kubernetes.io/x' is in a domain that Karpenter before 1.9"),
         ({"labels": {"team": "a b"}}, "labels.team: 'a b' is not a Kubernetes label value; use at most 63"),
         (
             {"taints": (Taint(key="nvidia.com/gpu"),)},
             "taints: nvidia.com/gpu:NoSchedule is there already, and Karpenter refuses a pool with the same key",
         ),
+        ({"expire_after": "0s"}, "expire_after: 0s would end every node as soon as it exists; give an age, or 'Never'"),
+        ({"expire_after": "99999999999999h"}, "expire_after: '99999999999999h' is longer than Go can count"),
+        ({"hourly_limit_usd": float("inf")}, "hourly_limit_usd: inf is not valid: input should be a finite number"),
+        ({"tags": {"aws:x": "y"}}, "tags: 'aws:x' begins with aws:, which AWS keeps for itself; use another key"),
+        ({"tags": {"k": "v" * 257}}, "tags: 'k' is too long; EC2 takes 128 characters in a key and 256 in a value"),
         ({"tags": {"karpenter.sh/nodepool": "x"}}, "tags: 'karpenter.sh/nodepool' is a tag Karpenter keeps for itself"),
         ({"http_put_response_hop_limit": 65}, "http_put_response_hop_limit: 65 is too large; the most is 64"),
     ],
@@ -205,3 +209,26 @@ def test_a_small_volume_is_the_users_choice_and_a_tiny_one_is_not():
 def test_durations_are_written_as_karpenter_does(text, written):
     pool = replace(POOL, consolidate_after=text)
     assert karpenter_duration(pool.consolidate_after) == written
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        (
+            {"size_gib": 20, "iops": 16000},
+            "iops: 16000 are more than gp3 gives 20 GiB, which is 500 a GiB; use a larger",
+        ),
+        ({"throughput_mib": 1000}, "throughput_mib: 1000 needs 4000 iops on gp3, and there are 3000; raise iops"),
+    ],
+)
+def test_a_volume_that_ec2_would_refuse(given, fault):
+    with pytest.raises(InvalidSettings) as caught:
+        RootVolume(**given)
+    assert str(caught.value).startswith(fault)
+
+
+def test_images_are_named_by_releases_that_can_be():
+    for alias in ("bottlerocket@foo", "al2023@20260714", "al2024@v20260714", "windows2022@latest", "al2023"):
+        with pytest.raises(InvalidSettings, match="alias: "):
+            AmiAlias(alias=alias)
+    assert AmiAlias(alias="bottlerocket@v1.62.0").family == "Bottlerocket"

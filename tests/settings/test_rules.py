@@ -212,6 +212,24 @@ def test_the_default_pool_fits_the_default_versions():
             "pools.p: EC2 counts no GPU on g6f, and Karpenter 1.6.8 cannot be told otherwise; use Karpenter 1.7 or later",
         ),
         (
+            {"ami": AmiAlias(alias="al2023@v20260714")},
+            "1.37",
+            "1.15.1",
+            "pools.p.ami.alias: al2023@v20260714 is of before Kubernetes 1.37 and has no image for it; use a later",
+        ),
+        (
+            {"ami": AmiAlias(alias="bottlerocket@1.20.0"), "instance_store_policy": "RAID0"},
+            "1.30",
+            "1.0.14",
+            "pools.p.instance_store_policy: Karpenter 1.0.14 counts the NVMe of a Bottlerocket node and does not use it",
+        ),
+        (
+            {"labels": {"app.kubernetes.io/name": "x"}, "ami": AmiAlias(alias="al2023@v20260714")},
+            "1.34",
+            "1.8.8",
+            "pools.p.labels: Karpenter 1.8.8 refuses 'app.kubernetes.io/name', which is in a domain of Kubernetes",
+        ),
+        (
             {"consolidation_policy": "Balanced"},
             "1.35",
             "1.12.2",
@@ -230,6 +248,48 @@ def test_a_pool_that_could_never_work_is_refused(given, kubernetes, karpenter, f
     assert found.startswith(fault)
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"gpu_names": (), "instance_families": ("g7",), "ami": AmiAlias(alias="al2023@latest")},
+        {"gpu_names": (), "instance_families": ("g7",), "ami": AmiAlias(alias="al2023@v20260917")},
+        {"labels": {"app.kubernetes.io/name": "x", "team.node-restriction.kubernetes.io/a": "b"}},
+    ],
+)
+def test_a_pool_that_works_is_not_refused(given):
+    assert fit(pool(**given)) == []
+
+
+def test_labels_under_node_restriction_are_legal_in_every_version():
+    labelled = pool(labels={"team.node-restriction.kubernetes.io/a": "b"})
+    assert fit(labelled, "1.30", KarpenterSettings(version="1.0.14")) == []
+
+
+def test_a_pool_in_a_zone_without_subnets_is_refused():
+    cluster = NewCluster(name="x", network=NewVpc(availability_zones=("eu-west-1a", "eu-west-1b")))
+    (fault,) = said(rules.pools_reach_the_network([pool(zones=("eu-west-1c",))], cluster))
+    assert fault.startswith(
+        "pools.p.zones: 'eu-west-1c' has no subnet of the cluster's network, whose zones are eu-west-1a"
+    )
+    assert said(rules.pools_reach_the_network([pool(zones=("eu-west-1a",))], cluster)) == []
+
+
+def test_one_name_for_both_roles_is_refused():
+    settings = KarpenterSettings(node_role_name="same", controller_role_name="same")
+    (fault,) = said(rules.role_names_fit("x", settings))
+    assert fault.startswith("karpenter.node_role_name: 'same' is the controller role's name too, and IAM has one role")
+
+
+@pytest.mark.parametrize(("region", "count"), [("us-east-1", 1), ("eu-west-1", 0), (None, 0)])
+def test_regions_with_a_zone_that_eks_refuses_are_warned_of(region, count):
+    assert len(list(rules.network_warnings(NewCluster(name="x"), region))) == count
+
+
+def test_named_zones_need_no_such_warning():
+    cluster = NewCluster(name="x", network=NewVpc(availability_zones=("us-east-1a", "us-east-1b")))
+    assert list(rules.network_warnings(cluster, "us-east-1")) == []
+
+
 def test_fractional_gpus_can_be_counted_with_an_overlay():
     settings = KarpenterSettings(feature_gates=FeatureGates(node_overlay=True))
     assert fit(pool(gpu_names=(), instance_families=("g6f",)), karpenter=settings) == []
@@ -237,7 +297,10 @@ def test_fractional_gpus_can_be_counted_with_an_overlay():
 
 @pytest.mark.parametrize(
     ("given", "where"),
-    [({"zones": ("eu-west-1a",)}, "zones"), ({"ami": AmiIds(ami_ids=("ami-0a",), family="AL2023")}, "ami")],
+    [
+        ({"zones": ("eu-west-1a",)}, "zones"),
+        ({"ami": AmiIds(ami_ids=("ami-0123456789abcdef0",), family="AL2023")}, "ami"),
+    ],
 )
 def test_what_is_of_one_region_needs_the_region(given, where):
     (found,) = fit(pool(**given), region=None)
@@ -275,6 +338,7 @@ def test_two_pools_of_one_name_are_refused():
             "region: 'europe' is not a region of aws, aws-cn or aws-us-gov; write it as in eu-west-1",
         ),
         ({"region": "us-iso-east-1"}, "region: 'us-iso-east-1' is not a region of aws, aws-cn or aws-us-gov"),
+        ({"region": "eusc-de-east-1"}, "region: 'eusc-de-east-1' is not a region of aws, aws-cn or aws-us-gov"),
         ({"stack_name": "a_b"}, "stack_name: 'a_b' is not a stack name"),
         ({"permissions_boundary": "a b"}, "permissions_boundary: 'a b' is not the name or ARN of a managed policy"),
     ],

@@ -24,6 +24,9 @@ def handler(event, context):
     try:
         if event["RequestType"] == "Delete" and not wait(event, context):
             return
+        if event["RequestType"] == "Update" and (why := left_behind(event)):
+            answer(event, context, "FAILED", why)
+            return
     except Exception as error:
         # CloudFormation would wait an hour for an answer that never comes, and Lambda would run a raised error again.
         traceback.print_exc()
@@ -53,6 +56,16 @@ def wait(event, context):
         time.sleep(LOOK_EVERY_SECONDS)
 
 
+def left_behind(event):
+    """Why a stack must not go over to a cluster of another name, or None: the old one goes, with its nodes alive."""
+    old, new = (event[key]["ClusterName"] for key in ("OldResourceProperties", "ResourceProperties"))
+    left = instances(old) if old != new else []
+    return left and (
+        f"the cluster's name changes from {old} to {new}, which replaces the cluster, and {len(left)} instance(s) of the "
+        f"old one still run and bill: {shown(left)}. Take the pools out of the stack first, or destroy it"
+    )
+
+
 def instances(cluster):
     """The instances of the cluster's pools that EC2 still bills or still holds network interfaces for."""
     pages = (
@@ -71,16 +84,20 @@ def instances(cluster):
 
 def reason(properties, left):
     """What is still there, and what to do about it."""
-    shown = ", ".join(
-        f"{i['InstanceId']} (pool {tag(i, 'karpenter.sh/nodepool')}, {i['State']['Name']})" for i in left[:8]
-    )
-    more = f" and {len(left) - 8} more" if len(left) > 8 else ""
     minutes = int(properties["TimeoutSeconds"]) // 60
     return (
         f"after {minutes} minutes {len(left)} instance(s) of cluster {properties['ClusterName']} still run and bill: "
-        f"{shown}{more}. Look at 'kubectl get nodeclaims'; a PodDisruptionBudget or karpenter.sh/do-not-disrupt may "
+        f"{shown(left)}. Look at 'kubectl get nodeclaims'; a PodDisruptionBudget or karpenter.sh/do-not-disrupt may "
         "hold a pod there. Delete that pod, then delete the stack again: what Karpenter needs has been kept"
     )
+
+
+def shown(left):
+    """The first instances by id, pool and state, and how many more there are."""
+    named = ", ".join(
+        f"{i['InstanceId']} (pool {tag(i, 'karpenter.sh/nodepool')}, {i['State']['Name']})" for i in left[:8]
+    )
+    return named + (f" and {len(left) - 8} more" if len(left) > 8 else "")
 
 
 def tag(instance, key):
