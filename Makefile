@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 synth: .venv/.synth
 	@rm -rf cdk.out
 	@$(CDK) synth --quiet -c profile=$(PROFILE) $(ARGS)
-	@echo "cdk.out holds the template (EksGpuStack.template.json) and its assets; deploy it with: $(CDK) deploy -c profile=$(PROFILE) $(ARGS)"
+	@echo "cdk.out holds the template, EksGpuStack.template.json, and its assets"
 
 test: .venv/.dev
 	@$(BIN)/pytest
@@ -68,11 +68,12 @@ clean:
 # The environment, made once, and again when a file that says what is in it changes.
 .venv/.synth: requirements.txt package-lock.json
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "$(PYTHON) is older than Python 3.10; name a newer one: make PYTHON=python3.12"; exit 1; }
-	@echo "Setting up .venv: the CDK, its kubectl layers and Node.js (about 250 MB, once)"
+	@echo "Setting up .venv: the CDK, its kubectl layers and Node.js (1 GB on disk, once)"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --disable-pip-version-check --no-compile --progress-bar on -q -r requirements.txt
+	@$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --editable .
 	@$(BIN)/npm ci --no-audit --no-fund --loglevel=error
-	@printf '#!/bin/sh\n# The pinned CDK CLI on the Node.js of this environment.\nexec "%s" "%s" "$$@"\n' "$(CURDIR)/$(BIN)/node" "$(CURDIR)/node_modules/aws-cdk/bin/cdk" > $(CDK)
+	@printf '#!/bin/sh\n# The pinned CDK CLI on the Node.js of this environment.\nPATH="%s:$$PATH" exec node "%s" "$$@"\n' "$(CURDIR)/$(BIN)" "$(CURDIR)/node_modules/aws-cdk/bin/cdk" > $(CDK)
 	@chmod +x $(CDK)
 	@touch $@
 

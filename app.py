@@ -29,7 +29,7 @@ def main() -> int:
         EksGpuStack(
             app,
             "EksGpuStack",
-            stack_name=platform.stack_name,
+            stack_name=platform.stack,
             description=f"EKS cluster {platform.cluster.name} with GPU nodes on demand, by Karpenter",
             env=_environment(platform.account, platform.region),
             cluster=platform.cluster,

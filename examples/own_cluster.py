@@ -14,7 +14,7 @@ from constructs import Construct
 
 
 class Training(cdk.Stack):
-    """A cluster that was there before, and GPUs for it."""
+    """A cluster of your own, and GPUs for it."""
 
     def __init__(self, scope: Construct, id: str) -> None:
         super().__init__(scope, id)

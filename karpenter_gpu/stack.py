@@ -10,13 +10,12 @@ from aws_cdk import Aws, CfnOutput, Environment, Fn, Stack, Token, Validations
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from karpenter_gpu import compat
 from karpenter_gpu.cdk.cluster import EksCluster
 from karpenter_gpu.cdk.karpenter import Karpenter
 from karpenter_gpu.cdk.network import Network
 from karpenter_gpu.gpus import PRICES_DATED, PRICES_REGION
 from karpenter_gpu.manifests import workload
-from karpenter_gpu.settings import DevicePlugin, GpuPool, KarpenterSettings, NewCluster, NewVpc, Platform
+from karpenter_gpu.settings import DevicePlugin, GpuPool, KarpenterSettings, NewCluster, NewVpc, Platform, rules
 
 
 class EksGpuStack(Stack):
@@ -56,7 +55,7 @@ class EksGpuStack(Stack):
     ) -> None:
         platform = Platform(
             cluster=cluster,
-            pools=tuple(pools),
+            pools=pools,  # type: ignore[arg-type]
             karpenter=karpenter,
             device_plugin=device_plugin,
             account=_literal(env.account if env else None),
@@ -65,8 +64,8 @@ class EksGpuStack(Stack):
         )
         self._zones = _zones(platform)
         super().__init__(scope, id, env=env, **stack)
-        for number, warning in enumerate(platform.warnings()):
-            Validations.of(self).add_warning(f"karpenter-gpu:{number}", warning)
+        for about, warning in platform.warnings():
+            Validations.of(self).add_warning(f"karpenter-gpu:{about}", warning)
         if permissions_boundary is not None:
             iam.PermissionsBoundary.of(self).apply(_managed_policy(self, permissions_boundary))
 
@@ -84,7 +83,7 @@ class EksGpuStack(Stack):
             system_node_labels=self.eks.system_node_labels,
         )
         self.karpenter.start_after(*self.eks.ready)
-        for pool in pools:
+        for pool in platform.pools:
             self.karpenter.add_gpu_pool(pool)
         self._outputs(platform)
 
@@ -140,10 +139,11 @@ def _literal(value: str | None) -> str | None:
 
 def _zones(platform: Platform) -> list[str]:
     network = platform.cluster.network
-    if isinstance(network, NewVpc) and network.availability_zones:
+    if network.availability_zones:
         return list(network.availability_zones)
-    known = platform.region is not None and platform.region not in compat.TWO_ZONE_REGIONS
-    return [Fn.select(place, Fn.get_azs()) for place in range(3 if known else 2)]
+    if not isinstance(network, NewVpc):
+        return []
+    return [Fn.select(place, Fn.get_azs()) for place in range(rules.zone_count(network, platform.region))]
 
 
 def _managed_policy(scope: Construct, boundary: str) -> iam.IManagedPolicy:

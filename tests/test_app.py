@@ -57,15 +57,17 @@ def test_faults_are_sentences_all_at_once_and_nothing_stays_that_could_be_deploy
             "pools.inference.gpu_limit": "none",
             "pools.training.instance_families": "g4",
             "karpenter.version": "1.16.0",
+            "cluster.kubernetes_version": "1.30",
         },
     )
     assert ran.returncode == 1
     lines = ran.stderr.strip().splitlines()
-    assert lines[0] == "4 settings cannot be used:"
+    assert lines[0] == "5 settings cannot be used:"
     assert [line.strip().partition(":")[0] for line in lines[1:]] == [
         "cluster.nmae",
         "pools.inference.gpu_limit",
         "pools.training.instance_families",
+        "cluster.kubernetes_version",
         "karpenter.version",
     ]
     assert "Traceback" not in ran.stderr

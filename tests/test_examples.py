@@ -1,5 +1,8 @@
 import json
+import os
 import runpy
+import subprocess
+import sys
 from functools import partial
 
 import aws_cdk as cdk
@@ -19,6 +22,17 @@ def test_every_example_is_a_whole_app_that_synthesizes(example, tmp_path, monkey
     kinds = {resource["Type"] for resource in json.loads(template.read_text())["Resources"].values()}
     assert {"AWS::EKS::Cluster", "Custom::AWSCDK-EKS-HelmChart", "Custom::KarpenterGpuDrain"} <= kinds
     assert (tmp_path / "manifest.json").exists()
+
+
+def test_an_example_runs_from_anywhere_as_the_readme_says(tmp_path):
+    ran = subprocess.run(
+        [sys.executable, ROOT / "examples" / "new_cluster.py"],
+        cwd=tmp_path,
+        env=os.environ | {"CDK_OUTDIR": str(tmp_path / "out")},
+        check=False,
+    )
+    assert ran.returncode == 0
+    assert (tmp_path / "out" / "manifest.json").exists()
 
 
 def test_there_is_nothing_in_examples_that_no_test_looks_at():

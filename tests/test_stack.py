@@ -246,6 +246,7 @@ def test_outputs_say_what_to_do_next(default):
 
 def test_a_warning_for_each_thing_that_aws_no_longer_offers(walkthrough):
     messages = [entry.data for entry in walkthrough.stack.node.metadata if entry.type == "aws:cdk:warning"]
+    assert "karpenter-gpu:kubernetes-gone" in messages[0]
     assert [message.partition(" [ack")[0] for message in messages] == [
         "EKS has created no clusters of Kubernetes 1.30 since 2026-07-23: this template cannot be deployed to AWS",
         "Karpenter 1.0 is no longer supported upstream; 1.9.3, 1.14.3, 1.15.1 are",

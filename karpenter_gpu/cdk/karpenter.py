@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from aws_cdk import Stack, Token
 from aws_cdk import aws_ec2 as ec2
@@ -76,8 +76,11 @@ class Karpenter(Construct):
         oidc_provider: iam.IOidcProvider | iam.IOpenIdConnectProvider | None = None,
         system_node_labels: Mapping[str, str] = _ANY_NODE,
     ) -> None:
+        arguments = {"settings": (settings, KarpenterSettings), "device_plugin": (device_plugin, DevicePlugin)}
+        if faults := (*_argument_faults(**arguments), *_cluster_faults(cluster, cluster_name, kubernetes_version)):
+            raise InvalidSettings(faults)
         version = kubernetes_version or _version_of(cluster)
-        if faults := (*_cluster_faults(cluster), *_faults(cluster_name, version, settings)):
+        if faults := (*_identity_faults(cluster, settings, oidc_provider), *_faults(cluster_name, version, settings)):
             raise InvalidSettings(faults)
         super().__init__(scope, id)
         self._kubernetes = Minor.parse(version or "")
@@ -158,6 +161,8 @@ class Karpenter(Construct):
         Raises:
             InvalidSettings: Before any resource is made, with every fault.
         """
+        if wrong := tuple(_argument_faults(pool=(pool, GpuPool))):
+            raise InvalidSettings(wrong)
         region = Stack.of(self).region
         known_region = None if Token.is_unresolved(region) else region
         faults = [
@@ -197,16 +202,47 @@ def _version_of(cluster: eks.Cluster) -> str | None:
     return getattr(resource, "version", None)
 
 
-def _cluster_faults(cluster: eks.Cluster) -> Iterator[Fault]:
+def _argument_faults(**given: tuple[object, type[Any]]) -> Iterator[Fault]:
+    for name, (value, wanted) in given.items():
+        if not isinstance(value, wanted):
+            yield Fault(name, f"{value!r} is not what goes here; give a {wanted.__name__}")
+
+
+def _cluster_faults(cluster: eks.Cluster, cluster_name: str, kubernetes: str | None) -> Iterator[Fault]:
+    if not hasattr(cluster, "node"):
+        yield Fault("cluster", f"{cluster!r} is not a cluster; give an aws_eks_v2 cluster")
+        return
     if type(cluster).__module__ == "aws_cdk.aws_eks":
         yield Fault(
             "cluster", "is an aws_eks cluster, and this takes one of aws_eks_v2; make it with aws_eks_v2.Cluster"
         )
-    elif cluster.kubectl_provider is None:
+        return
+    if cluster.kubectl_provider is None:
         yield Fault(
             "cluster",
             "has no kubectl provider, so nothing could be installed on it; give it kubectl_provider_options with the "
-            "kubectl layer of its Kubernetes",
+            "kubectl layer of its Kubernetes, or kubectl_provider where it is imported",
+        )
+    made = cluster.node.default_child
+    name = made.name if isinstance(made, eks.CfnCluster) else cluster.cluster_name
+    if name is None or Token.is_unresolved(name):
+        yield Fault(
+            "cluster",
+            f"has no name of its own, and {cluster_name!r} could not be it; give the cluster its cluster_name",
+        )
+    elif name != cluster_name and not Token.is_unresolved(cluster_name):
+        yield Fault("cluster_name", f"{cluster_name!r} is not the cluster's name, which is {name!r}; give that one")
+    version = _version_of(cluster)
+    if kubernetes and version and kubernetes != version:
+        yield Fault(
+            "kubernetes_version", f"{kubernetes!r} is not the cluster's Kubernetes, which is {version}; leave it out"
+        )
+
+
+def _identity_faults(cluster: eks.Cluster, settings: KarpenterSettings, provider: object) -> Iterator[Fault]:
+    if settings.identity == IRSA and provider is None and not hasattr(cluster, "cluster_open_id_connect_issuer_url"):
+        yield Fault(
+            "oidc_provider", "an imported cluster does not show its issuer; give its OIDC provider, or use pod-identity"
         )
 
 

@@ -42,7 +42,10 @@ def setting(cls: type[T]) -> type[T]:
 
     def whole(inner: type[T], given: Any, build: Callable[[Any], T]) -> T:
         try:
-            made = build(given)
+            # A document's member, or in Python a dictionary where a setting belongs.
+            made = inner(**given) if isinstance(given, Mapping) else build(given)
+        except InvalidSettings as error:
+            raise Faults(error.faults) from None
         except ValidationError as error:
             raise Faults(_all_faults(error, inner, given, build)) from None
         if faults := tuple(check(made)):
@@ -90,12 +93,17 @@ _SENTENCES: Mapping[str, str] = {
     "tuple_type": "{value} is not a list",
     "dict_type": "{value} is not a mapping of names to values",
     "mapping_type": "{value} is not a mapping of names to values",
-    "dataclass_type": "{value} is not a mapping of settings",
+    "dataclass_type": "{value} is not a mapping of settings, as {class_name} takes",
+    "dataclass_exact_type": "{value} is not a mapping of settings, as {class_name} takes",
+    "dataclass_args_type": "{value} is not a mapping of settings",
+    "unexpected_positional_argument": "{value} is given without the name of its setting; name each, as in name={value}",
+    "finite_number": "{value} is not a number with an end",
+    "too_long": "has {actual_length} members and may have {max_length}",
     "literal_error": "{value} is not one of {expected}",
     "greater_than_equal": "{value} is too small; the least is {ge}",
     "less_than_equal": "{value} is too large; the most is {le}",
     "greater_than": "{value} is too small; it must be more than {gt}",
-    "too_short": "the list is empty; give at least {min_length}",
+    "too_short": "has {actual_length} members and needs {min_length} at least",
 }
 
 
@@ -116,7 +124,8 @@ def _all_faults(error: ValidationError, cls: type[Any], given: Any, build: Calla
 def faults_of(error: ValidationError, cls: type[Any], given: Any) -> Iterator[Fault]:
     """Every fault of a pydantic error, in our words, under the path that `-c` takes."""
     for line in error.errors(include_url=False):
-        where = _path(line["loc"], cls, _named(given))
+        loc = line["loc"] if line["type"] != "unexpected_positional_argument" else ()
+        where = _path(loc, cls, _named(given))
         cause = line.get("ctx", {}).get("error")
         if isinstance(cause, Faults):
             yield from (fault.under(where) for fault in cause.faults)
@@ -132,7 +141,7 @@ def faults_of(error: ValidationError, cls: type[Any], given: Any) -> Iterator[Fa
 def unknown(name: str, known: Iterable[str]) -> str:
     """The sentence for a name that is not a setting, with the nearest that is."""
     known = sorted(set(known))
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     way_out = f"did you mean {near[0]!r}?" if near else f"the settings here are {', '.join(known)}"
     return f"{name!r} is not a setting; {way_out}"
 

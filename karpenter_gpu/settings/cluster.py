@@ -65,8 +65,6 @@ class NewVpc:
             yield Fault("cidr", f"{self.cidr} leaves the wrong number of addresses; use a /16 to a /20")
         if len(self.availability_zones) == 1:
             yield Fault("availability_zones", "EKS needs subnets in two zones at least; name another")
-        if self.availability_zones and self.nat_gateways > len(self.availability_zones):
-            yield Fault("nat_gateways", f"{self.nat_gateways} are more than the {len(self.availability_zones)} zones")
 
 
 @setting
@@ -131,6 +129,11 @@ class SystemNodes:
             found = re.fullmatch(r"([a-z]+)\d+([a-z]*)(-[a-z0-9]+)*", family)
             if not found or not re.fullmatch(r"[a-z0-9-]+", size):
                 yield Fault("instance_types", f"{name!r} is not an instance type; types look like m6i.large")
+            elif size in {"nano", "micro", "small"}:
+                yield Fault(
+                    "instance_types",
+                    f"{name!r} is too small for the controller, which asks for 1 CPU and 1 GiB; use m6i.large, say",
+                )
             elif found[1] in _ACCELERATED:
                 yield Fault(
                     "instance_types",
@@ -202,7 +205,10 @@ class NewCluster:
         if self.secrets_key_arn is not None and not re.fullmatch(
             r"arn:[\w-]+:kms:[\w-]+:\d{12}:key/.+", self.secrets_key_arn
         ):
-            yield Fault("secrets_key_arn", f"{self.secrets_key_arn!r} is not the ARN of a KMS key")
+            yield Fault(
+                "secrets_key_arn",
+                f"{self.secrets_key_arn!r} is not the ARN of a KMS key, as in arn:aws:kms:eu-west-1:111122223333:key/0a1b",
+            )
         if self.ip_family == "ipv6" and isinstance(self.network, NewVpc) is False:
             yield Fault(
                 "ip_family",

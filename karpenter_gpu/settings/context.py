@@ -7,17 +7,16 @@ setting in it: `cluster.name`, `pools.inference.gpu_limit`. Keys with a `:` or a
 from __future__ import annotations
 
 import copy
-import difflib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 from karpenter_gpu.errors import Fault, InvalidSettings
 from karpenter_gpu.settings import rules
-from karpenter_gpu.settings._setting import settings_in, unknown, validated
+from karpenter_gpu.settings._setting import unknown, validated
 from karpenter_gpu.settings.cluster import NewCluster
 from karpenter_gpu.settings.karpenter import KarpenterSettings
+from karpenter_gpu.settings.overrides import override
 from karpenter_gpu.settings.platform import Platform, faults_between
 from karpenter_gpu.settings.pool import GpuPool
 
@@ -66,80 +65,21 @@ def _document(context: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[Fault, 
 
 
 def _override(document: dict[str, Any], key: str, value: object) -> Iterator[Fault]:
-    """Put one value at its dotted path, as the type it has there."""
-    *path, last = key.split(".")
-    top = [*(f.name for f in fields(Platform)), PROFILE, PROFILES]
-    if key.split(".", maxsplit=1)[0] not in top:
-        yield Fault(key, unknown(key.split(".", maxsplit=1)[0], top))
-        return
-    inside: Any = document
-    hints: list[Any] = [Platform]
-    for part in path:
-        hints = _hints_below(hints, part)
-        if isinstance(inside, list):
-            names = [str(item.get("name")) for item in inside if isinstance(item, Mapping)]
-            if part not in names:
-                near = difflib.get_close_matches(part, names, n=1)
-                way_out = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
-                yield Fault(key, f"nothing here is named {part!r}; {way_out}")
-                return
-            inside = inside[names.index(part)]
-        else:
-            inside = inside.setdefault(part, {})
-        if not isinstance(inside, (dict, list)):
-            yield Fault(key, f"{part!r} is a single value, with no settings inside it")
-            return
-    if isinstance(inside, list):
-        yield Fault(key, f"{'.'.join(path)} is a list; name one of its members and a setting of that")
-        return
-    inside[last] = _as_typed(_hints_below(hints, last), value)
-
-
-def _hints_below(hints: list[Any], part: str) -> list[Any]:
-    """The types a name can have inside any of these types; a name of a list's member goes through it."""
-    found = []
-    for hint in hints:
-        if get_origin(hint) is not None:
-            if get_origin(hint) is tuple:
-                found.append(get_args(hint)[0])
-            elif part not in {f.name for holder in settings_in(hint) for f in fields(holder)}:
-                found.extend(arg for arg in get_args(hint)[1:] if arg is Any)
-        for holder in settings_in(hint) if get_origin(hint) is not tuple else ():
-            found.extend(inner for name, inner in get_type_hints(holder).items() if name == part)
-    return found
-
-
-def _as_typed(hints: list[Any], value: object) -> object:
-    """Text from the command line as the type its setting has; what does not fit is left for validation to name."""
-    if not isinstance(value, str):
-        return value
-    leaves = {leaf for hint in hints for leaf in _leaves(hint)}
-    structured = value.startswith(("[", "{")) or (value == "null" and type(None) in leaves)
-    if tuple in leaves and not structured:
-        inner = [leaf for leaf in leaves if leaf is not tuple]
-        return [_as_typed(inner, item.strip()) for item in value.split(",") if item.strip()]
-    if str in leaves and not structured:
-        return value
-    try:
-        return json.loads(value)
-    except json.JSONDecodeError:
-        return value
-
-
-def _leaves(hint: Any) -> Iterator[Any]:
-    if get_origin(hint) is tuple:
-        yield tuple
-    for arg in get_args(hint) or (hint,):
-        if arg is hint:
-            yield hint
-        elif arg is not Ellipsis:
-            yield from _leaves(arg)
+    top = [*(setting.name for setting in fields(Platform)), PROFILE, PROFILES]
+    first = key.partition(".")[0]
+    if first in top:
+        yield from override(document, Platform, key, value)
+    else:
+        yield Fault(key, unknown(first, top))
 
 
 def _faults_between_sound_parts(document: Mapping[str, Any]) -> Iterator[Fault]:
     """What can be said between settings when others are wrong, so that one run shows everything."""
 
     def sound(cls: type[Any], part: object) -> Any:
+        known = {setting.name for setting in fields(cls)}
+        if isinstance(part, Mapping):
+            part = {name: value for name, value in part.items() if name in known}
         try:
             return validated(cls, part)
         except InvalidSettings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from karpenter_gpu.compat import DEFAULT_DEVICE_PLUGIN, DEVICE_PLUGIN_IMAGE, DEVICE_PLUGINS
@@ -23,6 +24,11 @@ class DevicePlugin:
     image: str = DEVICE_PLUGIN_IMAGE
 
     def check(self) -> Iterator[Fault]:
+        if not re.fullmatch(r"[^\s:@/]+(:\d+)?(/[^\s:@/]+)+", self.image):
+            yield Fault(
+                "image",
+                f"{self.image!r} is not an image's repository; write it without a tag, as in {DEVICE_PLUGIN_IMAGE}",
+            )
         known = [str(version) for version in DEVICE_PLUGINS]
         if self.version not in known:
             yield Fault(

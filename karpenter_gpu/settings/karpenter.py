@@ -12,7 +12,7 @@ from karpenter_gpu.compat import DEFAULT_KARPENTER, FEATURE_GATES
 from karpenter_gpu.errors import Fault
 from karpenter_gpu.labels import NODEPOOL, ROLE_ANNOTATION
 from karpenter_gpu.settings._setting import setting
-from karpenter_gpu.settings._types import DnsLabel, Duration
+from karpenter_gpu.settings._types import DnsLabel, Duration, karpenter_duration
 from karpenter_gpu.versions import Version
 
 PUBLIC_CHARTS: Final = "oci://public.ecr.aws/karpenter"
@@ -163,7 +163,8 @@ class KarpenterSettings:
             yield from role_name_faults(name, getattr(self, name))
         if not timedelta(minutes=1) <= self.drain_timeout <= LONGEST_DRAIN:
             yield Fault(
-                "drain_timeout", "CloudFormation waits for it between a minute and 58 minutes; choose a time in between"
+                "drain_timeout",
+                f"{karpenter_duration(self.drain_timeout)} is not between 1m and 58m, which is what CloudFormation waits for",
             )
         yield from (fault.under("values") for fault in _values_faults(self.values))
 

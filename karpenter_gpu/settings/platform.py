@@ -33,7 +33,7 @@ class Platform:
 
         region: As in eu-west-1. Left out: whichever region the stack is deployed to; the VPC then has two zones.
 
-        stack_name: CloudFormation's name for the stack.
+        stack_name: CloudFormation's name for the stack. Left out: `eks-gpu-<cluster>`.
 
         permissions_boundary: Name or ARN of a managed policy put on every role of the stack. Left out: none.
     """
@@ -44,7 +44,7 @@ class Platform:
     device_plugin: DevicePlugin = DevicePlugin()
     account: str | None = None
     region: str | None = None
-    stack_name: str = "EksGpuStack"
+    stack_name: str | None = None
     permissions_boundary: str | None = None
 
     def check(self) -> Iterator[Fault]:
@@ -54,19 +54,25 @@ class Platform:
             yield Fault(
                 "region", f"{self.region!r} is not a region of aws, aws-cn or aws-us-gov; write it as in eu-west-1"
             )
-        if not re.fullmatch(r"[A-Za-z][-A-Za-z0-9]{0,127}", self.stack_name):
+        if self.stack_name is not None and not re.fullmatch(r"[A-Za-z][-A-Za-z0-9]{0,127}", self.stack_name):
             yield Fault("stack_name", f"{self.stack_name!r} is not a stack name; use letters, digits and '-'")
         boundary = r"[\w+=,.@-]{1,128}|arn:[\w-]+:iam::(\d{12}|aws):policy/.+"
         if self.permissions_boundary is not None and not re.fullmatch(boundary, self.permissions_boundary):
             yield Fault(
-                "permissions_boundary", f"{self.permissions_boundary!r} is not the name or ARN of a managed policy"
+                "permissions_boundary",
+                f"{self.permissions_boundary!r} is not the name or ARN of a managed policy, as in arn:aws:iam::111122223333:policy/edge",
             )
         yield from faults_between(
             cluster=self.cluster, karpenter=self.karpenter, pools=self.pools, region=self.region, today=rules.today()
         )
 
-    def warnings(self, today: date | None = None) -> tuple[str, ...]:
-        """Sentences for what is allowed and may still surprise."""
+    @property
+    def stack(self) -> str:
+        """The stack's name; one a cluster, so that another cluster is another stack."""
+        return self.stack_name or f"eks-gpu-{self.cluster.name.replace('_', '-')}"
+
+    def warnings(self, today: date | None = None) -> tuple[tuple[str, str], ...]:
+        """Sentences for what is allowed and may still surprise, each with a short name that stays the same."""
         return (
             *rules.kubernetes_warnings(self.cluster, today or rules.today()),
             *rules.network_warnings(self.cluster, self.region),

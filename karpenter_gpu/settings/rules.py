@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime, timezone
@@ -26,7 +27,7 @@ def today() -> date:
 def kubernetes_can_be_created(cluster: NewCluster, today: date) -> Iterator[Fault]:
     """EKS creates a minor from its release to the end of extended support."""
     row = compat.KUBERNETES.get(cluster.kubernetes)
-    known = [str(minor) for minor, row in compat.KUBERNETES.items() if _is_offered(row, today)]
+    known = [str(minor) for minor, row in compat.KUBERNETES.items() if row.released and _is_offered(row, today)]
     if row is None:
         yield Fault(
             "cluster.kubernetes_version",
@@ -55,7 +56,7 @@ def kubectl_layer_is_installed(cluster: NewCluster) -> Iterator[Fault]:
         yield Fault(
             "cluster.kubernetes_version",
             f"Kubernetes {cluster.kubernetes} needs the package {package}, which is not installed; "
-            f"run: pip install {package}",
+            f"run: {sys.executable} -m pip install {package}",
         )
 
 
@@ -279,6 +280,17 @@ def network_fits(cluster: NewCluster, region: str | None) -> Iterator[Fault]:
     yield from _of_one_region(bound, region)
     for zone in network.availability_zones:
         yield from zone_is_of(zone, region, "cluster.network.availability_zones")
+    if isinstance(network, NewVpc) and network.nat_gateways > zone_count(network, region):
+        yield Fault(
+            "cluster.network.nat_gateways",
+            f"{network.nat_gateways} are more than the {zone_count(network, region)} zones of the VPC; use one a zone at most",
+        )
+
+
+def zone_count(network: NewVpc, region: str | None) -> int:
+    """How many zones a new VPC has: those named, else three, or two where no more can be counted on."""
+    known = region is not None and region not in compat.TWO_ZONE_REGIONS
+    return len(network.availability_zones) or (3 if known else 2)
 
 
 def pools_reach_the_network(pools: Iterable[GpuPool], cluster: NewCluster) -> Iterator[Fault]:
@@ -302,66 +314,99 @@ def pool_names_differ(pools: Iterable[GpuPool]) -> Iterator[Fault]:
             )
 
 
-def network_warnings(cluster: NewCluster, region: str | None) -> Iterator[str]:
+def network_warnings(cluster: NewCluster, region: str | None) -> Iterator[tuple[str, str]]:
     """What a person should know of the zones that are taken when none are named."""
     zone = compat.ZONES_WITHOUT_EKS.get(region or "")
     if zone and isinstance(cluster.network, NewVpc) and not cluster.network.availability_zones:
         yield (
-            f"EKS refuses zone {zone} of {region}, and only your account knows which name it has: name zones in "
-            "cluster.network.availability_zones that are others (aws ec2 describe-availability-zones shows the ids)"
+            "zone-without-eks",
+            (
+                f"EKS refuses zone {zone} of {region}, and only your account knows which name it has: name zones in "
+                "cluster.network.availability_zones that are others (aws ec2 describe-availability-zones shows the ids)"
+            ),
         )
 
 
-def kubernetes_warnings(cluster: NewCluster, today: date) -> Iterator[str]:
+def kubernetes_warnings(cluster: NewCluster, today: date) -> Iterator[tuple[str, str]]:
     """What a person should know of the Kubernetes they asked for."""
     row = compat.KUBERNETES.get(cluster.kubernetes)
     if row is None or row.standard_support_ends is None or row.extended_support_ends is None:
         yield (
-            f"Kubernetes {cluster.kubernetes} on EKS has not been seen by this package's authors: its dates and its "
-            "images are not in the version matrix"
+            "kubernetes-unseen",
+            (
+                f"Kubernetes {cluster.kubernetes} on EKS has not been seen by this package's authors: its dates and its "
+                "images are not in the version matrix"
+            ),
         )
     elif today > row.extended_support_ends:
         yield (
-            f"EKS has created no clusters of Kubernetes {row.minor} since {row.extended_support_ends}: this template "
-            "cannot be deployed to AWS"
+            "kubernetes-gone",
+            (
+                f"EKS has created no clusters of Kubernetes {row.minor} since {row.extended_support_ends}: this template "
+                "cannot be deployed to AWS"
+            ),
         )
     elif today > row.standard_support_ends:
         yield (
-            f"Kubernetes {row.minor} has been in extended support since {row.standard_support_ends}, where EKS charges "
-            f"more for the cluster, until {row.extended_support_ends}"
+            "kubernetes-extended",
+            (
+                f"Kubernetes {row.minor} has been in extended support since {row.standard_support_ends}, where EKS charges "
+                f"more for the cluster, until {row.extended_support_ends}"
+            ),
         )
 
 
-def karpenter_warnings(karpenter: KarpenterSettings) -> Iterator[str]:
+def karpenter_warnings(karpenter: KarpenterSettings) -> Iterator[tuple[str, str]]:
     """What a person should know of the Karpenter they asked for."""
     release = karpenter.release
     row = compat.KARPENTER[release.line]
     supported = [f"{line}.{row.latest_patch}" for line, row in compat.KARPENTER.items() if row.supported_until]
     if row.supported_until is None:
-        yield f"Karpenter {release.line} is no longer supported upstream; {', '.join(supported)} are"
+        yield (
+            "karpenter-unsupported",
+            f"Karpenter {release.line} is no longer supported upstream; {', '.join(supported)} are",
+        )
     if release.patch > row.latest_patch:
         yield (
-            f"Karpenter {release} is newer than the newest patch this package knows, {release.line}.{row.latest_patch}; "
-            "it is treated as that one"
+            "karpenter-newer",
+            (
+                f"Karpenter {release} is newer than the newest patch this package knows, {release.line}.{row.latest_patch}; "
+                "it is treated as that one"
+            ),
         )
 
 
-def pool_warnings(pool: GpuPool) -> Iterator[str]:
+def pool_warnings(pool: GpuPool) -> Iterator[tuple[str, str]]:
     """What a person should know of a pool that is allowed all the same."""
     ami = pool.ami
     if ami.family == "AL2":
-        yield f"pool {pool.name!r}: AWS stopped publishing AL2 images on {compat.AL2_ENDED}; use an al2023 alias"
+        yield (
+            f"{pool.name}-al2",
+            f"pool {pool.name!r}: AWS stopped publishing AL2 images on {compat.AL2_ENDED}; use an al2023 alias",
+        )
     if isinstance(ami, AmiAlias) and ami.release == "latest":
-        yield f"pool {pool.name!r}: {ami.alias} replaces every node whenever AWS publishes an image; pin a release"
+        yield (
+            f"{pool.name}-ami-latest",
+            f"pool {pool.name!r}: {ami.alias} replaces every node whenever AWS publishes an image; pin a release",
+        )
     elif isinstance(ami, AmiAlias) and ami.alias_family == "al2023" and ami.release > compat.NEWEST_AMI_SEEN:
         yield (
-            f"pool {pool.name!r}: {ami.alias} is newer than the newest image this package knows, "
-            f"{compat.NEWEST_AMI_SEEN}; check that it exists, for Karpenter passes over a missing one in silence"
+            f"{pool.name}-ami-newer",
+            (
+                f"pool {pool.name!r}: {ami.alias} is newer than the newest image this package knows, "
+                f"{compat.NEWEST_AMI_SEEN}; check that it exists, for Karpenter passes over a missing one in silence"
+            ),
         )
     if pool.root_volume.size_gib < 100 and pool.instance_store_policy is None:
         yield (
-            f"pool {pool.name!r}: {pool.root_volume.size_gib} GiB of disk is little for model images; use 100, or "
-            "instance_store_policy RAID0"
+            f"{pool.name}-disk",
+            (
+                f"pool {pool.name!r}: {pool.root_volume.size_gib} GiB of disk is little for model images; use 100, or "
+                "instance_store_policy RAID0"
+            ),
         )
     if pool.consolidation_policy != "WhenEmpty":
-        yield f"pool {pool.name!r}: {pool.consolidation_policy} moves running pods to cheaper nodes"
+        yield (
+            f"{pool.name}-moves",
+            f"pool {pool.name!r}: {pool.consolidation_policy} moves running pods to cheaper nodes",
+        )

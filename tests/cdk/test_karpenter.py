@@ -25,11 +25,11 @@ def own_stack(**env):
     return cdk.Stack(app, "Own", env=cdk.Environment(**env))
 
 
-def own_cluster(stack, **more):
+def own_cluster(stack, name="training", **more):
     return eks.Cluster(
         stack,
         "Cluster",
-        cluster_name="training",
+        cluster_name=name,
         version=eks.KubernetesVersion.V1_36,
         kubectl_provider_options=eks.KubectlProviderOptions(kubectl_layer=KubectlV36Layer(stack, "Layer")),
         default_capacity_type=eks.DefaultCapacityType.NODEGROUP,
@@ -102,6 +102,7 @@ def test_a_cluster_without_kubectl_is_refused_with_the_way_out():
     cluster = eks.Cluster(
         stack,
         "Bare",
+        cluster_name="bare",
         version=eks.KubernetesVersion.V1_36,
         default_capacity_type=eks.DefaultCapacityType.NODEGROUP,
     )
@@ -109,17 +110,87 @@ def test_a_cluster_without_kubectl_is_refused_with_the_way_out():
     assert fault.startswith("cluster: has no kubectl provider, so nothing could be installed on it; give it")
 
 
+def test_a_name_that_is_not_the_clusters_is_refused():
+    stack = own_stack()
+    (fault,) = faults(lambda: Karpenter(stack, "K", cluster=own_cluster(stack), cluster_name="other"))
+    assert fault == "cluster_name: 'other' is not the cluster's name, which is 'training'; give that one"
+
+
+def test_a_cluster_that_cloudformation_would_name_is_refused():
+    stack = own_stack()
+    cluster = eks.Cluster(
+        stack,
+        "Nameless",
+        version=eks.KubernetesVersion.V1_36,
+        kubectl_provider_options=eks.KubectlProviderOptions(kubectl_layer=KubectlV36Layer(stack, "Layer")),
+        default_capacity_type=eks.DefaultCapacityType.NODEGROUP,
+    )
+    (fault,) = faults(lambda: Karpenter(stack, "K", cluster=cluster, cluster_name="x"))
+    assert fault == "cluster: has no name of its own, and 'x' could not be it; give the cluster its cluster_name"
+
+
+def test_a_kubernetes_that_is_not_the_clusters_is_refused():
+    stack = own_stack()
+    cluster = own_cluster(stack)
+    (fault,) = faults(
+        lambda: Karpenter(stack, "K", cluster=cluster, cluster_name="training", kubernetes_version="1.35")
+    )
+    assert fault == "kubernetes_version: '1.35' is not the cluster's Kubernetes, which is 1.36; leave it out"
+
+
+def test_an_imported_cluster_must_bring_its_oidc_provider():
+    stack = own_stack()
+    cluster = eks.Cluster.from_cluster_attributes(
+        stack,
+        "Imported",
+        cluster_name="there",
+        kubectl_provider=eks.KubectlProvider.from_kubectl_provider_attributes(stack, "P", service_token="arn"),
+    )
+    (fault,) = faults(lambda: Karpenter(stack, "K", cluster=cluster, cluster_name="there", kubernetes_version="1.36"))
+    assert fault.startswith(
+        "oidc_provider: an imported cluster does not show its issuer; give its OIDC provider, or use"
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        ({"cluster": "training"}, "cluster: 'training' is not a cluster; give an aws_eks_v2 cluster"),
+        ({"settings": {}}, "settings: {} is not what goes here; give a KarpenterSettings"),
+        ({"device_plugin": "0.19.3"}, "device_plugin: '0.19.3' is not what goes here; give a DevicePlugin"),
+    ],
+)
+def test_arguments_of_the_wrong_kind_get_a_sentence(given, fault):
+    stack = own_stack()
+    arguments = {"cluster": own_cluster(stack), "cluster_name": "training"} | given
+    assert faults(lambda: Karpenter(stack, "K", **arguments)) == [fault]
+
+
+def test_a_pool_of_the_wrong_kind_gets_a_sentence():
+    stack = own_stack()
+    karpenter = Karpenter(stack, "Karpenter", cluster=own_cluster(stack), cluster_name="training")
+    assert faults(lambda: karpenter.add_gpu_pool("h100")) == ["pool: 'h100' is not what goes here; give a GpuPool"]
+
+
 def test_an_imported_cluster_must_say_its_kubernetes():
     stack = own_stack()
-    cluster = eks.Cluster.from_cluster_attributes(stack, "Imported", cluster_name="there")
-    found = faults(lambda: Karpenter(stack, "K", cluster=cluster, cluster_name="there"))
-    assert "kubernetes_version: None does not say the cluster's Kubernetes; give its minor, as in 1.36" in found
+    cluster = eks.Cluster.from_cluster_attributes(
+        stack,
+        "Imported",
+        cluster_name="there",
+        kubectl_provider=eks.KubectlProvider.from_kubectl_provider_attributes(stack, "P", service_token="arn"),
+    )
+    settings = KarpenterSettings(identity="pod-identity")
+    (fault,) = faults(lambda: Karpenter(stack, "K", cluster=cluster, cluster_name="there", settings=settings))
+    assert fault == "kubernetes_version: None does not say the cluster's Kubernetes; give its minor, as in 1.36"
 
 
 def test_faults_of_version_gate_and_name_come_together_before_any_construct():
     stack = own_stack()
     settings = KarpenterSettings(version="1.12.2", feature_gates=FeatureGates(capacity_buffer=True))
-    found = faults(lambda: Karpenter(stack, "K", cluster=own_cluster(stack), cluster_name="c" * 50, settings=settings))
+    found = faults(
+        lambda: Karpenter(stack, "K", cluster=own_cluster(stack, "c" * 50), cluster_name="c" * 50, settings=settings)
+    )
     assert {fault.partition(":")[0] for fault in found} == {
         "karpenter.feature_gates.capacity_buffer",
         "karpenter.version",

@@ -47,8 +47,8 @@ def test_a_plugin_that_finds_no_gpu_is_seen_to_fail():
 
 
 def test_the_image_is_of_the_version_and_the_mirror_asked_for():
-    (container,) = pod_of(device_plugin(DevicePlugin(version="0.16.1", image="mirror/plugin")))["containers"]
-    assert container["image"] == "mirror/plugin:v0.16.1"
+    (container,) = pod_of(device_plugin(DevicePlugin(version="0.16.1", image="mirror.example/plugin")))["containers"]
+    assert container["image"] == "mirror.example/plugin:v0.16.1"
 
 
 def test_an_unknown_version_is_refused():
@@ -56,6 +56,12 @@ def test_an_unknown_version_is_refused():
         InvalidSettings, match=r"'0.99.0' is not a device plugin this package knows; use one of 0.16.1,"
     ):
         DevicePlugin(version="0.99.0")
+
+
+@pytest.mark.parametrize("image", ["", "foo bar", "nvcr.io/plugin:v1", "plugin"])
+def test_an_image_that_is_no_repository_is_refused(image):
+    with pytest.raises(InvalidSettings, match="is not an image's repository; write it without a tag"):
+        DevicePlugin(image=image)
 
 
 def test_the_example_workload_fits_the_pools_of_both_profiles():

@@ -46,7 +46,6 @@ def test_ipv6_needs_a_vpc_that_the_stack_makes():
         ({"cidr": "10.0.0.0/33"}, "cidr: '10.0.0.0/33' is not an IPv4 range"),
         ({"cidr": "10.0.0.0/24"}, "cidr: 10.0.0.0/24 leaves the wrong number of addresses; use a /16 to a /20"),
         ({"availability_zones": ("eu-west-1a",)}, "EKS needs subnets in two zones at least; name another"),
-        ({"availability_zones": ("a", "b"), "nat_gateways": 3}, "nat_gateways: 3 are more than the 2 zones"),
     ],
 )
 def test_a_network_that_could_not_be_made(given, fault):
@@ -71,6 +70,7 @@ def test_one_system_node_is_too_few_for_two_controllers():
     ("name", "fault"),
     [
         ("foo", "'foo' is not an instance type; types look like m6i.large"),
+        ("t3.micro", "'t3.micro' is too small for the controller, which asks for 1 CPU and 1 GiB; use m6i.large, say"),
         ("m7g.large", "'m7g.large' is an arm64 type, and the system nodes' image is amd64; use m6i.large, say"),
         ("g5.xlarge", "'g5.xlarge' has an accelerator, and the system nodes' image has no driver; use m6i.large, say"),
     ],

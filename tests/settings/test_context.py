@@ -41,6 +41,18 @@ def test_the_first_profile_is_taken_when_none_is_named():
         ("pools.inference.taints", '[{"key": "team"}]', lambda p: p.pools[0].taints[0].key == "team"),
         ("pools.inference.labels.team", "blue", lambda p: p.pools[0].labels == {"team": "blue"}),
         ("karpenter.feature_gates.node_repair", "true", lambda p: p.karpenter.feature_gates.node_repair is True),
+        (
+            "pools.inference.labels.example.com/team",
+            "blue",
+            lambda p: p.pools[0].labels == {"example.com/team": "blue"},
+        ),
+        ("pools.0.gpu_limit", "4", lambda p: p.pools[0].gpu_limit == 4),
+        ("cluster.network.flow_logs", "False", lambda p: p.cluster.network.flow_logs is False),
+        (
+            "karpenter.values.settings.logLevel",
+            "debug",
+            lambda p: p.karpenter.values["settings"] == {"logLevel": "debug"},
+        ),
         ("karpenter.values.replicas", "3", lambda p: p.karpenter.values == {"replicas": 3}),
         ("karpenter.values.logLevel", "debug", lambda p: p.karpenter.values == {"logLevel": "debug"}),
         ("account", "111122223333", lambda p: p.account == "111122223333"),
@@ -61,10 +73,18 @@ def test_any_setting_can_be_overridden_as_the_type_it_has(key, text, value):
             {"pools.inferense.gpu_limit": "1"},
             "pools.inferense.gpu_limit: nothing here is named 'inferense'; did you mean",
         ),
-        ({"pools.inference": "1"}, "pools.inference: pools is a list; name one of its members and a setting of that"),
+        ({"pools.inference": "1"}, "pools.inference: is in a list; name one of its members and a setting of that"),
+        (
+            {"pools.inference.budgets.0.nodes": "1"},
+            "pools.inference.budgets.0.nodes: nothing here is named '0'; it has 0",
+        ),
+        ({"foo": "1"}, "foo: 'foo' is not a setting; the settings here are account, cluster, device_plugin"),
         ({"cluster.name.x": "1"}, "cluster.name.x: 'name' is a single value, with no settings inside it"),
         ({"pools.inference.gpu_limit": "eight"}, "pools.inference.gpu_limit: 'eight' is not a whole number"),
-        ({"pools.inference.taints": "[{"}, "pools.inference.taints: '[{' is not a list"),
+        (
+            {"pools.inference.taints": "[{"},
+            "pools.inference.taints: '[{' begins like JSON and is not: expecting property name enclosed in double quotes",
+        ),
     ],
 )
 def test_an_override_that_cannot_be_used(overrides, fault):
@@ -84,7 +104,22 @@ def test_every_fault_of_a_run_is_reported_together():
         }
     )
     wheres = {fault.partition(":")[0] for fault in found}
-    assert wheres == {"cluster.nmae", "pools.inference.gpu_limit", "profil"}
+    assert wheres == {"cluster.nmae", "pools.inference.gpu_limit", "profil", "karpenter.version"}
+
+
+def test_an_unknown_setting_hides_no_fault_between_the_others():
+    found = faults(**{"cluster.nmae": "x", "cluster.kubernetes_version": "1.34", "karpenter.version": "1.6.3"})
+    assert [fault.partition(":")[0] for fault in found] == ["cluster.nmae", "karpenter.version"]
+
+
+def test_another_kind_of_image_takes_the_place_of_the_one_in_the_profile():
+    profiles = {
+        "one": PROFILES["small"] | {"pools": [PROFILES["small"]["pools"][0] | {"ami": {"alias": "al2023@v20260714"}}]}
+    }
+    made = platform_from_context(
+        {"profiles": profiles, "pools.inference.ami.ssm_parameter": "/x", "pools.inference.ami.family": "AL2023"}
+    )
+    assert (made.pools[0].ami.ssm_parameter, made.pools[0].ami.family) == ("/x", "AL2023")
 
 
 def test_faults_between_sound_sections_are_reported_beside_a_section_that_is_not():

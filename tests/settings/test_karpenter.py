@@ -20,7 +20,10 @@ def fault_of(**given):
         ({"role_path": "platform"}, "role_path: 'platform' is not an IAM path; begin and end it with '/'"),
         ({"node_role_name": "n" * 65}, "has 65 characters, and IAM takes 64 for a role's name; choose a shorter one"),
         ({"controller_role_name": "a/b"}, "controller_role_name: 'a/b' is not a name IAM takes for a role"),
-        ({"drain_timeout": "2h"}, "drain_timeout: CloudFormation waits for it between a minute and 58 minutes"),
+        (
+            {"drain_timeout": "2h"},
+            "drain_timeout: 2h is not between 1m and 58m, which is what CloudFormation waits for",
+        ),
         ({"identity": "role"}, "identity: 'role' is not one of 'irsa' or 'pod-identity'"),
         ({"namespace": "Karpenter"}, "namespace: 'Karpenter' is not a DNS label"),
         (

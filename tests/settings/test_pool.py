@@ -85,7 +85,7 @@ def test_a_pool_of_unpriced_types_has_no_worst_case():
         ),
         ({"instance_types": ("g4dn.large",)}, "instance_types: 'g4dn.large' is not an instance type with NVIDIA GPUs"),
         ({"capacity_types": ("sport",)}, "capacity_types: 'sport' is not one of 'spot' or 'on-demand'"),
-        ({"capacity_types": ()}, "capacity_types: the list is empty; give at least 1"),
+        ({"capacity_types": ()}, "capacity_types: has 0 members and needs 1 at least"),
         (
             {"instance_families": ("g5",)},
             "no instance type is left that meets gpu_names l4 and instance_families g5 and architecture amd64; loosen",
@@ -127,7 +127,7 @@ def test_a_pool_of_unpriced_types_has_no_worst_case():
         ),
         ({"expire_after": "0s"}, "expire_after: 0s would end every node as soon as it exists; give an age, or 'Never'"),
         ({"expire_after": "99999999999999h"}, "expire_after: '99999999999999h' is longer than Go can count"),
-        ({"hourly_limit_usd": float("inf")}, "hourly_limit_usd: inf is not valid: input should be a finite number"),
+        ({"hourly_limit_usd": float("inf")}, "hourly_limit_usd: inf is not a number with an end"),
         ({"tags": {"aws:x": "y"}}, "tags: 'aws:x' begins with aws:, which AWS keeps for itself; use another key"),
         ({"tags": {"k": "v" * 257}}, "tags: 'k' is too long; EC2 takes 128 characters in a key and 256 in a value"),
         ({"tags": {"karpenter.sh/nodepool": "x"}}, "tags: 'karpenter.sh/nodepool' is a tag Karpenter keeps for itself"),
@@ -136,6 +136,22 @@ def test_a_pool_of_unpriced_types_has_no_worst_case():
 )
 def test_one_fault_is_one_sentence(given, fault):
     assert only_fault(**given).startswith(fault)
+
+
+def test_a_dictionary_is_taken_where_a_setting_belongs():
+    pool = replace(POOL, ami={"alias": "bottlerocket@1.62.0"}, root_volume={"size_gib": 200})
+    assert (pool.ami.family, pool.root_volume.size_gib) == ("Bottlerocket", 200)
+
+
+def test_what_is_no_setting_at_all_is_said_to_be_none():
+    assert only_fault(root_volume="100Gi") == "root_volume: '100Gi' is not a mapping of settings, as RootVolume takes"
+
+
+def test_a_setting_without_its_name_is_told_apart():
+    with pytest.raises(
+        InvalidSettings, match="'l4' is given without the name of its setting; name each, as in name='l4'"
+    ):
+        GpuPool("l4", name="a", gpu_names=("l4",), gpu_limit=1)
 
 
 def test_every_fault_of_a_pool_is_reported_together():
