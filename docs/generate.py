@@ -80,9 +80,9 @@ def walkthrough() -> str:
         "# The walk-through, command by command",
         "",
         (
-            "The project began with a walk-through of some forty shell commands. Each is a row; `cdk synth -c "
-            "profile=walkthrough` is all of them, on the versions it names. What only a running cluster can show comes with "
-            "the rehearsal."
+            "The project began with a walk-through of some forty shell commands that give GPUs to a cluster there is. Each is a "
+            "row; `make synth PROFILE=walkthrough` is all of them, on the versions it names. What only a running cluster can "
+            "show comes with the rehearsal, a later part of this project that deploys a template onto a local control plane."
         ),
         "",
         "| the walk-through | here | shown by |",
@@ -100,8 +100,9 @@ def compatibility() -> str:
         "# Which versions go together",
         "",
         (
-            "From `karpenter_gpu/compat.py` and `karpenter_gpu/gpus.py`, whose first lines say where each figure is from. A "
-            "pair outside these tables is refused at synthesis, because Karpenter itself would only log it."
+            "From `karpenter_gpu/compat.py` and `karpenter_gpu/gpus.py`, whose first lines say where each figure is from. A pair "
+            "outside these tables is refused at synthesis, because Karpenter itself would only log it; a newer patch of a minor "
+            "that is here is taken, with a warning."
         ),
         "",
         "## Kubernetes on EKS",
@@ -126,13 +127,18 @@ def compatibility() -> str:
         lines.append(
             f"| {line} | {karpenter.oldest} {newest} | {line}.{karpenter.latest_patch} | {karpenter.supported_until or 'ended'} |"
         )
-    lines += ["", "Not to be used:", ""]
+    lines += [
+        "",
+        "Upstream supports two minors a year for twelve months (1.9 and 1.14 are such), any other until the next.",
+        "",
+    ]
+    lines += ["Not to be used:", ""]
     lines += [f"- {version}: {why}" for version, why in compat.KARPENTER_WITHDRAWN.items()]
     lines += [
         "",
         "## NVIDIA device plugin",
         "",
-        ", ".join(map(str, compat.DEVICE_PLUGINS)) + f"; left out: {compat.DEFAULT_DEVICE_PLUGIN}",
+        ", ".join(map(str, compat.DEVICE_PLUGINS)) + f". The default is {compat.DEFAULT_DEVICE_PLUGIN}.",
         "",
         "## NVIDIA images by alias",
         "",
@@ -180,28 +186,42 @@ SETTINGS = [
 ]
 
 
+CONSTRUCTS = ("EksGpuStack", "Karpenter")
+
+
 def settings() -> str:
     """Every setting, from the docstrings that the code has."""
     lines = [
         "# Every setting",
         "",
         (
-            "In `cdk.json` they stand under a profile; `-c` takes the dotted path of any (`-c cluster.name=research`, `-c "
-            "pools.inference.gpu_limit=4`, lists with commas). In Python they are classes of the same names. Durations are "
-            "text like `1m` or `1h30m`, in Python also `timedelta`."
+            "In `cdk.json` they stand under a profile, as the members of [Platform](#platform); in Python each heading is a "
+            "class. `-c` takes the dotted path of one: `-c cluster.name=research`, `-c pools.inference.gpu_limit=4`. A "
+            "member of a list goes by its name, or by its place from 0; a list of words is written with commas, anything else as "
+            "JSON. Durations are text like `1m` or `1h30m`, in Python also `timedelta`."
         ),
     ]
     for name in SETTINGS:
         cls = getattr(karpenter_gpu, name)
-        summary, _, rest = inspect.cleandoc(cls.__doc__ or "").partition("\n\nArgs:\n")
-        args, *after = re.split(r"\n\n(?=\S)", rest)
-        told = dict(re.findall(r"^    (\w+): (.*?)(?=\n\n    \w+: |\Z)", args, re.DOTALL | re.MULTILINE))
+        summary, told, after = _parts(cls)
         lines += ["", f"## {name}", "", summary, "", "| setting | left out | what it is |", "|---|---|---|"]
         for setting in dataclasses.fields(cls):
             text = " ".join(told[setting.name].split())
             lines.append(f"| `{setting.name}` | {_default(setting)} | {text} |")
         lines += ["", *(" ".join(paragraph.split()) for paragraph in after if paragraph)]
+    for name in CONSTRUCTS:
+        summary, told, after = _parts(getattr(karpenter_gpu, name))
+        lines += ["", f"## {name}", "", summary, "", "| argument | what it is |", "|---|---|"]
+        lines += [f"| `{argument}` | {' '.join(text.split())} |" for argument, text in told.items()]
+        lines += ["", *(" ".join(paragraph.split()) for paragraph in after if paragraph)]
     return "\n".join(lines).rstrip()
+
+
+def _parts(cls: type) -> tuple[str, dict[str, str], list[str]]:
+    """The summary of a docstring, its arguments, and what stands after them."""
+    summary, _, rest = inspect.cleandoc(cls.__doc__ or "").partition("\n\nArgs:\n")
+    args, *after = re.split(r"\n\n(?=\S)", rest)
+    return summary, dict(re.findall(r"^    (\w+): (.*?)(?=\n\n    \w+: |\Z)", args, re.DOTALL | re.MULTILINE)), after
 
 
 def _default(setting: dataclasses.Field[Any]) -> str:
@@ -211,6 +231,10 @@ def _default(setting: dataclasses.Field[Any]) -> str:
         return "none"
     if default is dataclasses.MISSING or repr(default) == "PydanticUndefined":
         return "**required**"
+    if default == "":
+        return "empty"
+    if isinstance(default, karpenter_gpu.AmiAlias):
+        return f"alias `{default.alias}`"
     if dataclasses.is_dataclass(default):
         return f"[its defaults](#{type(default).__name__.lower()})"
     if default is None or default == ():
