@@ -73,7 +73,7 @@ clean:
 	@$(BIN)/python -m pip install --disable-pip-version-check --no-compile --progress-bar on -q -r requirements.txt
 	@$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --editable .
 	@$(BIN)/npm ci --no-audit --no-fund --loglevel=error
-	@printf '#!/bin/sh\n# The pinned CDK CLI on the Node.js of this environment.\nPATH="%s:$$PATH" exec node "%s" "$$@"\n' "$(CURDIR)/$(BIN)" "$(CURDIR)/node_modules/aws-cdk/bin/cdk" > $(CDK)
+	@printf '#!/bin/sh\n# The pinned CDK CLI on the Node.js of this environment.\nPATH="%s:$$PATH"; export PATH\nexec node "%s" "$$@"\n' "$(CURDIR)/$(BIN)" "$(CURDIR)/node_modules/aws-cdk/bin/cdk" > $(CDK)
 	@chmod +x $(CDK)
 	@touch $@
 

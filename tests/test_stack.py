@@ -2,8 +2,11 @@
 
 import json
 
+import aws_cdk as cdk
 import pytest
+from aws_cdk.assertions import Template
 
+from karpenter_gpu import EksGpuStack, NewCluster
 from tests.shapes import SHAPES, synthesized, text_of
 
 GATE = "Custom::KarpenterGpuDrain"
@@ -157,6 +160,18 @@ def test_named_administrators_replace_the_role_that_is_made(default):
     assert {"arn:aws:iam::111122223333:role/ops", "arn:aws:iam::111122223333:user/eve"} < set(map(str, principals))
     assert not [name for name in shape.graph.resources if name.startswith("EksAdminRole")]
     assert [name for name in default.graph.resources if name.startswith("EksAdminRole")]
+
+
+def test_an_administrators_entry_stays_when_the_others_change():
+    def entries(*admins):
+        cluster = NewCluster(name="x", admins=tuple(f"arn:aws:iam::111122223333:role/{name}" for name in admins))
+        stack = EksGpuStack(cdk.App(context={"aws:cdk:disable-asset-staging": True}), "S", cluster=cluster, pools=[])
+        found = Template.from_stack(stack).find_resources("AWS::EKS::AccessEntry").items()
+        return {name: str(entry["Properties"]["PrincipalArn"]) for name, entry in found if name.startswith("EksAdmin")}
+
+    assert len(entries("a", "b")) == 2
+    assert entries("b").items() < entries("a", "b").items()
+    assert entries("b", "a") == entries("a", "b")
 
 
 def test_an_existing_vpc_is_used_untouched_and_selected_by_id():

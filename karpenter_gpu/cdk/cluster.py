@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from aws_cdk import Aws, CfnResource, Duration, RemovalPolicy, Stack
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_eks_v2 as eks
@@ -110,7 +112,8 @@ class EksCluster(Construct):
 
     def _administrators(self, settings: NewCluster) -> iam.Role | None:
         """Cluster-admin for those named; for nobody else but a role that the account can take, if none are."""
-        principals = {f"Admin{n}": arn for n, arn in enumerate(settings.admins)}
+        # Named for whom it is, so that a list in another order, or a shorter one, touches no other entry.
+        principals = {f"Admin{hashlib.sha256(arn.encode()).hexdigest()[:8]}": arn for arn in settings.admins}
         role = None
         if not principals:
             role = iam.Role(
