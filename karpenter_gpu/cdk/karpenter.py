@@ -76,11 +76,21 @@ class Karpenter(Construct):
         oidc_provider: iam.IOidcProvider | iam.IOpenIdConnectProvider | None = None,
         system_node_labels: Mapping[str, str] = _ANY_NODE,
     ) -> None:
-        arguments = {"settings": (settings, KarpenterSettings), "device_plugin": (device_plugin, DevicePlugin)}
-        if faults := (*_argument_faults(**arguments), *_cluster_faults(cluster, cluster_name, kubernetes_version)):
+        faults = [
+            *_argument_faults(settings=(settings, KarpenterSettings), device_plugin=(device_plugin, DevicePlugin)),
+            *_cluster_faults(cluster, subnets),
+        ]
+        if faults:
             raise InvalidSettings(faults)
-        version = kubernetes_version or _version_of(cluster)
-        if faults := (*_identity_faults(cluster, settings, oidc_provider), *_faults(cluster_name, version, settings)):
+        made = _version_of(cluster)
+        version = kubernetes_version or made
+        faults = [
+            *_name_faults(cluster, cluster_name),
+            *_kubernetes_faults(version, made),
+            *_identity_faults(cluster, settings, oidc_provider),
+            *_faults(cluster_name, version, settings),
+        ]
+        if faults:
             raise InvalidSettings(faults)
         super().__init__(scope, id)
         self._kubernetes = Minor.parse(version or "")
@@ -197,9 +207,9 @@ class Karpenter(Construct):
 
 
 def _version_of(cluster: eks.Cluster) -> str | None:
-    """The Kubernetes of a cluster made in this app; None for one that is only imported."""
-    resource = cluster.node.default_child
-    return getattr(resource, "version", None)
+    """The Kubernetes of a cluster made in this app; None for one that is only imported, or known at deployment."""
+    version = getattr(cluster.node.default_child, "version", None)
+    return None if version is None or Token.is_unresolved(version) else str(version)
 
 
 def _argument_faults(**given: tuple[object, type[Any]]) -> Iterator[Fault]:
@@ -208,14 +218,16 @@ def _argument_faults(**given: tuple[object, type[Any]]) -> Iterator[Fault]:
             yield Fault(name, f"{value!r} is not what goes here; give a {wanted.__name__}")
 
 
-def _cluster_faults(cluster: eks.Cluster, cluster_name: str, kubernetes: str | None) -> Iterator[Fault]:
-    if not hasattr(cluster, "node"):
-        yield Fault("cluster", f"{cluster!r} is not a cluster; give an aws_eks_v2 cluster")
-        return
-    if type(cluster).__module__ == "aws_cdk.aws_eks":
-        yield Fault(
-            "cluster", "is an aws_eks cluster, and this takes one of aws_eks_v2; make it with aws_eks_v2.Cluster"
-        )
+def _cluster_faults(cluster: eks.Cluster, subnets: object) -> Iterator[Fault]:
+    """What keeps anything from being built on a cluster."""
+    # An imported cluster of either library is a proxy, which does not say of which.
+    if not isinstance(cluster, eks.Cluster) and type(cluster).__name__ != "InterfaceDynamicProxy":
+        if type(cluster).__module__ == "aws_cdk.aws_eks":
+            yield Fault(
+                "cluster", "is an aws_eks cluster, and this takes one of aws_eks_v2; make it with aws_eks_v2.Cluster"
+            )
+        else:
+            yield Fault("cluster", f"{cluster!r} is not a cluster; give an aws_eks_v2 cluster")
         return
     if cluster.kubectl_provider is None:
         yield Fault(
@@ -223,6 +235,21 @@ def _cluster_faults(cluster: eks.Cluster, cluster_name: str, kubernetes: str | N
             "has no kubectl provider, so nothing could be installed on it; give it kubectl_provider_options with the "
             "kubectl layer of its Kubernetes, or kubectl_provider where it is imported",
         )
+    try:
+        there: Any = cluster.vpc.private_subnets if subnets is None else subnets
+        _ = cluster.cluster_security_group_id
+    except RuntimeError:
+        yield Fault(
+            "cluster", "is imported without its network; give vpc and cluster_security_group_id where it is imported"
+        )
+        return
+    if isinstance(there, str) or not isinstance(there, Sequence) or not there:
+        yield Fault(
+            "subnets", f"{there!r} is no list of subnets, and nodes must go somewhere; give private ones with a way out"
+        )
+
+
+def _name_faults(cluster: eks.Cluster, cluster_name: str) -> Iterator[Fault]:
     made = cluster.node.default_child
     name = made.name if isinstance(made, eks.CfnCluster) else cluster.cluster_name
     if name is None or Token.is_unresolved(name):
@@ -232,11 +259,11 @@ def _cluster_faults(cluster: eks.Cluster, cluster_name: str, kubernetes: str | N
         )
     elif name != cluster_name and not Token.is_unresolved(cluster_name):
         yield Fault("cluster_name", f"{cluster_name!r} is not the cluster's name, which is {name!r}; give that one")
-    version = _version_of(cluster)
-    if kubernetes and version and kubernetes != version:
-        yield Fault(
-            "kubernetes_version", f"{kubernetes!r} is not the cluster's Kubernetes, which is {version}; leave it out"
-        )
+
+
+def _kubernetes_faults(given: str | None, made: str | None) -> Iterator[Fault]:
+    if given and made and given != made:
+        yield Fault("kubernetes_version", f"{given!r} is not the cluster's Kubernetes, which is {made}; leave it out")
 
 
 def _identity_faults(cluster: eks.Cluster, settings: KarpenterSettings, provider: object) -> Iterator[Fault]:

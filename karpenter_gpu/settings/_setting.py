@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import functools
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar, cast, get_args, get_type_hints
@@ -26,7 +25,7 @@ class Faults(ValueError):
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = tuple(faults)
-        super().__init__(str(self.faults))
+        super().__init__()
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
@@ -41,6 +40,8 @@ def setting(cls: type[T]) -> type[T]:
     check: Callable[[Any], Iterable[Fault]] = cls.__dict__.get("check", lambda _: ())
 
     def whole(inner: type[T], given: Any, build: Callable[[Any], T]) -> T:
+        if isinstance(given, Mapping) and not all(isinstance(name, str) for name in given):
+            raise Faults([Fault("", f"{shown(given)} is not a mapping of settings, as {inner.__name__} takes")])
         try:
             # A document's member, or in Python a dictionary where a setting belongs.
             made = inner(**given) if isinstance(given, Mapping) else build(given)
@@ -73,10 +74,9 @@ def validated(cls: type[T], document: object) -> T:
     Raises:
         InvalidSettings: With every fault, each under the dotted path of the value it is about.
     """
-    try:
-        return pydantic.TypeAdapter(cls).validate_json(json.dumps(document))
-    except ValidationError as error:
-        raise InvalidSettings(faults_of(error, cls, document)) from None
+    if not isinstance(document, Mapping):
+        raise InvalidSettings([Fault("", f"{shown(document)} is not a mapping of settings, as {cls.__name__} takes")])
+    return cls(**document)
 
 
 _UNKNOWN = "unexpected_keyword_argument"
@@ -84,7 +84,7 @@ _UNKNOWN = "unexpected_keyword_argument"
 # What pydantic calls a fault -> our sentence, given the value as the user wrote it.
 _SENTENCES: Mapping[str, str] = {
     "missing": "is required and was not given",
-    "string_type": "{value} is not text; put it in quotes",
+    "string_type": "{value} is not text",
     "int_type": "{value} is not a whole number",
     "int_parsing": "{value} is not a whole number",
     "int_from_float": "{value} is not a whole number",
@@ -108,17 +108,24 @@ _SENTENCES: Mapping[str, str] = {
 
 
 def _all_faults(error: ValidationError, cls: type[Any], given: Any, build: Callable[[Any], Any]) -> Iterator[Fault]:
-    """The faults of a setting; where only unknown names stood in the way, also those found without them."""
+    """The faults of a setting, and those that are found without the names that nothing here has.
+
+    A setting that says `one_by_one` is also looked at without its wrong values, for each of its checks is about one.
+    """
     yield from faults_of(error, cls, given)
     lines = error.errors(include_url=False)
+    wrong = {line["loc"][0] for line in lines if line["loc"]}
     strangers = {line["loc"][0] for line in lines if line["type"] == _UNKNOWN and len(line["loc"]) == 1}
-    if len(strangers) == len(lines):
-        named = _named(given)
-        try:
-            known = build(pydantic_core.ArgsKwargs((), {k: v for k, v in named.items() if k not in strangers}))
-            yield from getattr(known, "check", tuple)()
-        except ValidationError as more:
-            yield from faults_of(more, cls, given)
+    one_by_one = getattr(cls, "one_by_one", False)
+    if not wrong or (wrong != strangers and not one_by_one):
+        return
+    try:
+        sound = build(pydantic_core.ArgsKwargs((), {k: v for k, v in _named(given).items() if k not in wrong}))
+    except ValidationError as more:
+        yield from faults_of(more, cls, given) if wrong == strangers else ()
+    else:
+        found: Iterable[Fault] = getattr(sound, "check", tuple)()
+        yield from (fault for fault in found if fault.where.partition(".")[0] not in wrong)
 
 
 def faults_of(error: ValidationError, cls: type[Any], given: Any) -> Iterator[Fault]:
@@ -135,7 +142,7 @@ def faults_of(error: ValidationError, cls: type[Any], given: Any) -> Iterator[Fa
             yield Fault(where, str(cause))
         else:
             sentence = _SENTENCES.get(line["type"], "{value} is not valid: " + line["msg"].lower())
-            yield Fault(where, sentence.format(value=_shown(line["input"]), **line.get("ctx", {})))
+            yield Fault(where, sentence.format(value=shown(line["input"]), **line.get("ctx", {})))
 
 
 def unknown(name: str, known: Iterable[str]) -> str:
@@ -146,7 +153,8 @@ def unknown(name: str, known: Iterable[str]) -> str:
     return f"{name!r} is not a setting; {way_out}"
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """A value as it is named in a sentence: whole while it is short."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
@@ -166,10 +174,10 @@ def _path(loc: tuple[int | str, ...], cls: type[Any], given: Mapping[str, Any]) 
     if not loc:
         return ""
     field, *rest = loc
-    cases = {case.__name__ for case in settings_in(get_type_hints(cls).get(str(field)))}
+    cases = {case.__name__ for case in settings_in(hints_of(cls).get(str(field)))}
     path, inside = [str(field)], given.get(str(field))
     for part in rest:
-        if part in cases:
+        if part in cases or part == "[key]":
             continue
         inside = _member(inside, part)
         name = _member(inside, "name") if isinstance(part, int) else part
@@ -183,6 +191,14 @@ def _member(of: object, part: object) -> object:
     if isinstance(of, (list, tuple)) and isinstance(part, int) and part < len(of):
         return of[part]
     return getattr(of, part, None) if isinstance(part, str) else None
+
+
+_HINTS: dict[type[Any], dict[str, Any]] = {}
+
+
+def hints_of(cls: type[Any]) -> dict[str, Any]:
+    """The types of a setting's fields, which are slow to read and never change."""
+    return _HINTS.setdefault(cls, _HINTS.get(cls) or get_type_hints(cls))
 
 
 def settings_in(hint: Any) -> Iterator[type[Any]]:

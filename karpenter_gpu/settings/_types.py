@@ -97,12 +97,12 @@ def _duration(value: object) -> object:
             raise ValueError(f"{value} is not a duration Karpenter takes; use whole seconds, zero or more")
         return value
     if isinstance(value, str):
-        if not re.fullmatch(r"(\d+[smh])+", value):
+        if not re.fullmatch(r"([0-9]+[smh])+", value):
             raise ValueError(
                 f"{value!r} is not a duration Karpenter takes; use numbers with s, m or h, as in 30s, 1m or 1h30m "
                 "(a day is 24h)"
             )
-        seconds = sum(int(n) * _UNITS[unit] for n, unit in re.findall(r"(\d+)([smh])", value))
+        seconds = sum(int(n) * _UNITS[unit] for n, unit in re.findall(r"([0-9]+)([smh])", value))
         if seconds > _LONGEST:
             raise ValueError(f"{value!r} is longer than Go can count, which is 292 years; use a shorter one")
         return timedelta(seconds=seconds)

@@ -39,9 +39,11 @@ class AmiAlias:
                 f"{self.alias!r} is not an alias with NVIDIA images; use family@version with the family al2023, "
                 "bottlerocket or al2, as in al2023@v20260714",
             )
-        elif family == "bottlerocket" and version != "latest" and not re.fullmatch(r"v?\d+\.\d+\.\d+", version):
+        elif (
+            family == "bottlerocket" and version != "latest" and not re.fullmatch(r"v?[0-9]+\.[0-9]+\.[0-9]+", version)
+        ):
             yield Fault("alias", f"{self.alias!r} names no release; Bottlerocket's are numbered, as in 1.62.0")
-        elif family != "bottlerocket" and version != "latest" and not re.fullmatch(r"v\d{8}", version):
+        elif family != "bottlerocket" and version != "latest" and not re.fullmatch(r"v[0-9]{8}", version):
             yield Fault("alias", f"{self.alias!r} names no release; {family} releases are dated, as in v20260714")
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, Field, Tag
 
@@ -22,6 +22,9 @@ _ACCELERATED: Final = frozenset({"g", "gr", "p", "inf", "trn", "dl", "vt", "f"})
 
 def _cidr_faults(where: str, text: str) -> Iterator[Fault]:
     """The fault of a text that is not an IPv4 range."""
+    if not re.fullmatch(r"[0-9.]+/[0-9]{1,2}", text):
+        yield Fault(where, f"{text!r} is not an IPv4 range; write it as in 203.0.113.0/24")
+        return
     try:
         ipaddress.IPv4Network(text)
     except ValueError as error:
@@ -126,7 +129,7 @@ class SystemNodes:
     def check(self) -> Iterator[Fault]:
         for name in self.instance_types:
             family, _, size = name.partition(".")
-            found = re.fullmatch(r"([a-z]+)\d+([a-z]*)(-[a-z0-9]+)*", family)
+            found = re.fullmatch(r"([a-z]+)[0-9]+([a-z]*)(-[a-z0-9]+)*", family)
             if not found or not re.fullmatch(r"[a-z0-9-]+", size):
                 yield Fault("instance_types", f"{name!r} is not an instance type; types look like m6i.large")
             elif size in {"nano", "micro", "small"}:
@@ -184,6 +187,8 @@ class NewCluster:
     system_nodes: SystemNodes = SystemNodes()
     secrets_key_arn: str | None = None
 
+    one_by_one: ClassVar = True
+
     def check(self) -> Iterator[Fault]:
         try:
             Minor.parse(self.kubernetes_version)
@@ -198,12 +203,12 @@ class NewCluster:
                     f"{cidr} is a private range, from which nothing reaches the public endpoint; leave it out",
                 )
         for arn in self.admins:
-            if not re.fullmatch(r"arn:[\w-]+:iam::\d{12}:(role|user)/.+", arn):
+            if not re.fullmatch(r"arn:[A-Za-z0-9_-]+:iam::[0-9]{12}:(role|user)/.+", arn):
                 yield Fault(
                     "admins", f"{arn!r} is not the ARN of an IAM role or user, as in arn:aws:iam::111122223333:role/ops"
                 )
         if self.secrets_key_arn is not None and not re.fullmatch(
-            r"arn:[\w-]+:kms:[\w-]+:\d{12}:key/.+", self.secrets_key_arn
+            r"arn:[A-Za-z0-9_-]+:kms:[A-Za-z0-9_-]+:[0-9]{12}:key/.+", self.secrets_key_arn
         ):
             yield Fault(
                 "secrets_key_arn",

@@ -46,13 +46,11 @@ def platform_from_context(context: Mapping[str, Any]) -> Platform:
 def _document(context: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[Fault, ...]]:
     profiles = context.get(PROFILES)
     if not isinstance(profiles, Mapping) or not profiles:
-        raise InvalidSettings(
-            [Fault(PROFILES, "is missing from the context of cdk.json; it holds the settings by name")]
-        )
+        raise InvalidSettings([Fault(PROFILES, "is not in the context of cdk.json as a mapping of names to settings")])
     profile = context.get(PROFILE, next(iter(profiles)))
-    if profile not in profiles:
+    if not isinstance(profile, str) or profile not in profiles:
         raise InvalidSettings(
-            [Fault(PROFILE, f"{profile!r} is not a profile of cdk.json; there are {', '.join(profiles)}")]
+            [Fault(PROFILE, f"{profile!r} is not a profile of cdk.json; there are {', '.join(map(str, profiles))}")]
         )
     if not isinstance(profiles[profile], Mapping):
         raise InvalidSettings([Fault(f"{PROFILES}.{profile}", f"{profiles[profile]!r} is not a mapping of settings")])

@@ -24,7 +24,7 @@ class DevicePlugin:
     image: str = DEVICE_PLUGIN_IMAGE
 
     def check(self) -> Iterator[Fault]:
-        if not re.fullmatch(r"[^\s:@/]+(:\d+)?(/[^\s:@/]+)+", self.image):
+        if not re.fullmatch(r"[^\s:@/]+(:[0-9]+)?(/[^\s:@/]+)+", self.image):
             yield Fault(
                 "image",
                 f"{self.image!r} is not an image's repository; write it without a tag, as in {DEVICE_PLUGIN_IMAGE}",

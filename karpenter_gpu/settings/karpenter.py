@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import field
 from datetime import timedelta
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 from karpenter_gpu.compat import DEFAULT_KARPENTER, FEATURE_GATES
 from karpenter_gpu.errors import Fault
@@ -95,6 +95,13 @@ _OWNED: Final = {
     ("serviceAccount", "annotations", ROLE_ANNOTATION): "the controller's role is put there",
 }
 
+_NODE_AFFINITY: Final = (
+    "affinity",
+    "nodeAffinity",
+    "requiredDuringSchedulingIgnoredDuringExecution",
+    "nodeSelectorTerms",
+)
+
 # Values of ours that are mappings, which anything else would replace whole.
 _MAPPINGS: Final = frozenset(
     {
@@ -104,6 +111,8 @@ _MAPPINGS: Final = frozenset(
         ("controller",),
         ("controller", "resources"),
         ("affinity",),
+        _NODE_AFFINITY[:2],
+        _NODE_AFFINITY[:3],
     }
 )
 
@@ -148,6 +157,8 @@ class KarpenterSettings:
     role_path: str = "/"
     drain_timeout: Duration = timedelta(minutes=45)
 
+    one_by_one: ClassVar = True
+
     def check(self) -> Iterator[Fault]:
         try:
             Version.parse(self.version)
@@ -183,7 +194,7 @@ def role_name_faults(where: str, name: str | None) -> Iterator[Fault]:
             where,
             f"{name!r} has {len(name)} characters, and IAM takes {ROLE_NAME_LIMIT} for a role's name; choose a shorter one",
         )
-    if not re.fullmatch(r"[\w+=,.@-]+", name, re.ASCII):
+    if not re.fullmatch(r"[A-Za-z0-9_+=,.@-]+", name, re.ASCII):
         yield Fault(where, f"{name!r} is not a name IAM takes for a role; use letters, digits and +=,.@_-")
 
 
@@ -213,8 +224,12 @@ def _is_env(value: object) -> bool:
 
 def _affinity_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
     node: Any = values
-    for key in ("affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms"):
-        node = node.get(key) if isinstance(node, Mapping) else None
+    for key in _NODE_AFFINITY:
+        if not isinstance(node, Mapping) or key not in node:
+            return
+        node = node[key]
+    if not isinstance(node, list) or not node:
+        yield Fault(".".join(_NODE_AFFINITY), f"{node!r} is not a list of terms; give one at least")
     for term in node if isinstance(node, list) else ():
         rules = term.get("matchExpressions") if isinstance(term, Mapping) else None
         keeps_off = {"key": NODEPOOL, "operator": "DoesNotExist"}

@@ -6,10 +6,10 @@ import difflib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin
 
 from karpenter_gpu.errors import Fault
-from karpenter_gpu.settings._setting import settings_in
+from karpenter_gpu.settings._setting import hints_of, settings_in, shown
 
 
 def override(document: dict[str, Any], hint: Any, key: str, value: object) -> Iterator[Fault]:
@@ -36,9 +36,11 @@ def override(document: dict[str, Any], hint: Any, key: str, value: object) -> It
                 return
             inside = inside[place]
         else:
-            inside = inside.setdefault(
-                part, [] if any(get_origin(hint) is tuple for hint in _below(hints, part)) else {}
-            )
+            below = _below(hints, part)
+            if part not in inside and below and not any(map(_holds_more, below)):
+                yield Fault(key, f"{part!r} is a single value, with no settings inside it")
+                return
+            inside = inside.setdefault(part, [] if any(get_origin(hint) is tuple for hint in below) else {})
         hints = _below(hints, part)
         if not isinstance(inside, (dict, list)):
             yield Fault(key, f"{part!r} is a single value, with no settings inside it")
@@ -49,11 +51,18 @@ def override(document: dict[str, Any], hint: Any, key: str, value: object) -> It
     last = ".".join(parts)
     try:
         inside[last] = _as_typed(_below(hints, last), value)
-    except json.JSONDecodeError as error:
-        yield Fault(key, f"{value!r} begins like JSON and is not: {error.msg.lower()}; put text in double quotes")
+    except (ValueError, RecursionError) as error:
+        why = error.msg.lower() if isinstance(error, json.JSONDecodeError) else str(error)
+        yield Fault(key, f"{shown(value)} begins like JSON and is not: {why}; put text in double quotes")
         return
     for other in _of_other_cases(hints, last):
         inside.pop(other, None)
+
+
+def _holds_more(hint: Any) -> bool:
+    """True for a list, a mapping or a setting."""
+    origin = get_origin(hint)
+    return hint is Any or origin is tuple or _is_mapping(origin) or any(settings_in(hint))
 
 
 def _has_free_keys(hint: Any) -> bool:
@@ -70,7 +79,7 @@ def _place(members: list[Any], part: str) -> int | None:
     for place, member in enumerate(members):
         if isinstance(member, Mapping) and member.get("name") == part:
             return place
-    return int(part) if part.isdecimal() and int(part) < len(members) else None
+    return places.index(part) if part in (places := [str(place) for place in range(len(members))]) else None
 
 
 def _way_out(members: list[Any], part: str) -> str:
@@ -103,7 +112,7 @@ def _below(hints: list[Any], part: str) -> list[Any]:
                 inner
                 for holder in holders
                 if isinstance(holder, type)
-                for name, inner in get_type_hints(holder).items()
+                for name, inner in hints_of(holder).items()
                 if name == part
             ]
             found += [hint] if hint is Any else []
@@ -116,16 +125,20 @@ def _as_typed(hints: list[Any], value: object) -> object:
         return value
     leaves = {leaf for hint in hints for leaf in _leaves(hint)}
     if value.startswith(("[", "{")):
-        return json.loads(value)
+        return json.loads(value, parse_constant=_no_number)
     if tuple in leaves:
         inner = [leaf for leaf in leaves if leaf is not tuple]
         return [_as_typed(inner, item.strip()) for item in value.split(",") if item.strip()]
     if str in leaves and not (value == "null" and type(None) in leaves):
         return value
     try:
-        return json.loads(value.lower() if bool in leaves else value)
-    except json.JSONDecodeError:
+        return json.loads(value.lower() if bool in leaves else value, parse_constant=_no_number)
+    except ValueError:
         return value
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no number of JSON's")
 
 
 def _leaves(hint: Any) -> Iterator[Any]:

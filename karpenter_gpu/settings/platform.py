@@ -48,15 +48,17 @@ class Platform:
     permissions_boundary: str | None = None
 
     def check(self) -> Iterator[Fault]:
-        if self.account is not None and not re.fullmatch(r"\d{12}", self.account):
+        if self.account is not None and not re.fullmatch(r"[0-9]{12}", self.account):
             yield Fault("account", f"{self.account!r} is not an AWS account; accounts have twelve digits")
-        if self.region is not None and not re.fullmatch(r"(?![a-z]{2}-iso|eusc-)[a-z]{2,}(-[a-z]+)+-\d", self.region):
+        if self.region is not None and not re.fullmatch(
+            r"(?![a-z]{2}-iso|eusc-)[a-z]{2,}(-[a-z]+)+-[0-9]", self.region
+        ):
             yield Fault(
                 "region", f"{self.region!r} is not a region of aws, aws-cn or aws-us-gov; write it as in eu-west-1"
             )
         if self.stack_name is not None and not re.fullmatch(r"[A-Za-z][-A-Za-z0-9]{0,127}", self.stack_name):
             yield Fault("stack_name", f"{self.stack_name!r} is not a stack name; use letters, digits and '-'")
-        boundary = r"[\w+=,.@-]{1,128}|arn:[\w-]+:iam::(\d{12}|aws):policy/.+"
+        boundary = r"[A-Za-z0-9_+=,.@-]{1,128}|arn:[A-Za-z0-9_-]+:iam::([0-9]{12}|aws):policy/.+"
         if self.permissions_boundary is not None and not re.fullmatch(boundary, self.permissions_boundary):
             yield Fault(
                 "permissions_boundary",

@@ -76,7 +76,7 @@ class Budget:
     duration: Duration | None = None
 
     def check(self) -> Iterator[Fault]:
-        if not re.fullmatch(r"(100|\d{1,2})%|\d+", self.nodes):
+        if not re.fullmatch(r"(100|[0-9]{1,2})%|[0-9]+", self.nodes):
             yield Fault("nodes", f"{self.nodes!r} is not a budget; use a number like '2' or a share like '10%'")
         if (self.schedule is None) != (self.duration is None):
             given = "schedule" if self.duration is None else "duration"
@@ -119,12 +119,12 @@ def _term_problem(term: str, name: str, least: int, most: int, words: tuple[str,
     span, slash, step = term.partition("/")
     low, dash, high = span.partition("-")
     numbers = [str(words.index(end.lower()) + least) if end.lower() in words else end for end in (low, high)]
-    ends = [int(number) for number in numbers if number.isdecimal()]
+    ends = [int(number) for number in numbers if number.isascii() and number.isdecimal()]
     if span not in {"*", "?"} and len(ends) != 1 + bool(dash):
         return f"{term!r} is no {name}"
     if any(not least <= end <= most for end in ends) or ends != sorted(ends):
         return f"{term!r} is no {name}, which runs from {least} to {most}"
-    if slash and not (step.isdecimal() and int(step)):
+    if slash and not (step.isascii() and step.isdecimal() and int(step)):
         return f"{term!r} has no step behind '/'"
     return None
 
@@ -250,7 +250,7 @@ class GpuPool:
     architecture: Literal["amd64", "arm64"] = "amd64"
     capacity_types: Annotated[Distinct[CapacityType], Field(min_length=1)] = (SPOT, ON_DEMAND)
     zones: Distinct[str] = ()
-    gpu_limit: Annotated[int | None, Field(ge=1)] = None
+    gpu_limit: Annotated[int | None, Field(ge=1, le=100_000)] = None
     hourly_limit_usd: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = None
     weight: Annotated[int | None, Field(ge=1, le=100)] = None
     labels: Mapping[LabelKey, LabelValue] = field(default_factory=dict)

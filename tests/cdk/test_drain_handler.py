@@ -166,8 +166,23 @@ def test_many_instances_are_counted_and_some_are_named(monkeypatch):
     assert len(world.answers[0]["Reason"]) < 1024
 
 
-def test_a_failure_to_look_is_answered_so_that_nobody_waits_an_hour(monkeypatch):
+def test_a_look_that_fails_is_looked_again_and_is_never_taken_for_nothing_left(monkeypatch):
+    world = World([RuntimeError("throttled"), [], RuntimeError("throttled"), []])
+    run(monkeypatch, world)
+    assert world.answers[0]["Status"] == "SUCCESS"
+    assert world.now - 1_000_000 == 50
+
+
+def test_looks_that_never_succeed_are_answered_when_the_time_is_up(monkeypatch):
     world = World([RuntimeError("denied")])
     run(monkeypatch, world)
+    (answer,) = world.answers
+    assert (answer["Status"], "denied" in answer["Reason"]) == ("FAILED", True)
+    assert world.now - 1_000_000 == 600
+
+
+def test_a_failed_look_at_an_update_is_answered_so_that_nobody_waits_an_hour(monkeypatch):
+    world = World([RuntimeError("denied")])
+    run(monkeypatch, world, "Update", OldResourceProperties=OLD)
     (answer,) = world.answers
     assert (answer["Status"], "denied" in answer["Reason"]) == ("FAILED", True)

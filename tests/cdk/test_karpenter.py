@@ -30,10 +30,23 @@ def own_cluster(stack, name="training", **more):
         stack,
         "Cluster",
         cluster_name=name,
-        version=eks.KubernetesVersion.V1_36,
         kubectl_provider_options=eks.KubectlProviderOptions(kubectl_layer=KubectlV36Layer(stack, "Layer")),
         default_capacity_type=eks.DefaultCapacityType.NODEGROUP,
-        **more,
+        **{"version": eks.KubernetesVersion.V1_36} | more,
+    )
+
+
+def imported_cluster(stack, **network):
+    network = network or {
+        "vpc": cdk.aws_ec2.Vpc(stack, "Vpc"),
+        "cluster_security_group_id": "sg-0123456789abcdef0",
+    }
+    return eks.Cluster.from_cluster_attributes(
+        stack,
+        "Imported",
+        cluster_name="there",
+        kubectl_provider=eks.KubectlProvider.from_kubectl_provider_attributes(stack, "P", service_token="arn"),
+        **network,
     )
 
 
@@ -138,14 +151,41 @@ def test_a_kubernetes_that_is_not_the_clusters_is_refused():
     assert fault == "kubernetes_version: '1.35' is not the cluster's Kubernetes, which is 1.36; leave it out"
 
 
+def test_an_imported_cluster_must_bring_its_network():
+    stack = own_stack()
+    cluster = imported_cluster(stack, cluster_security_group_id="sg-0123456789abcdef0")
+    (fault,) = faults(lambda: Karpenter(stack, "K", cluster=cluster, cluster_name="there", kubernetes_version="1.36"))
+    assert fault.startswith("cluster: is imported without its network; give vpc and cluster_security_group_id")
+    assert stack.node.try_find_child("K") is None
+
+
+def test_an_imported_cluster_with_all_that_is_asked_for_gets_its_karpenter():
+    stack = own_stack()
+    arn = f"arn:aws:iam::{ACCOUNT}:oidc-provider/oidc.eks.eu-west-1.amazonaws.com/id/ABC"
+    karpenter = Karpenter(
+        stack,
+        "K",
+        cluster=imported_cluster(stack),
+        cluster_name="there",
+        kubernetes_version="1.36",
+        oidc_provider=iam.OidcProviderNative.from_oidc_provider_arn(stack, "Provider", arn),
+    )
+    karpenter.add_gpu_pool(POOL)
+    Template.from_stack(stack).resource_count_is("Custom::AWSCDK-EKS-HelmChart", 2)
+
+
+def test_a_version_that_only_deployment_knows_must_be_said():
+    stack = own_stack()
+    parameter = cdk.CfnParameter(stack, "Version", default="1.36")
+    cluster = own_cluster(stack, version=eks.KubernetesVersion.of(parameter.value_as_string))
+    (fault,) = faults(lambda: Karpenter(stack, "K", cluster=cluster, cluster_name="training"))
+    assert fault.startswith("kubernetes_version: None does not say the cluster's Kubernetes")
+    assert Karpenter(stack, "K", cluster=cluster, cluster_name="training", kubernetes_version="1.36")
+
+
 def test_an_imported_cluster_must_bring_its_oidc_provider():
     stack = own_stack()
-    cluster = eks.Cluster.from_cluster_attributes(
-        stack,
-        "Imported",
-        cluster_name="there",
-        kubectl_provider=eks.KubectlProvider.from_kubectl_provider_attributes(stack, "P", service_token="arn"),
-    )
+    cluster = imported_cluster(stack)
     (fault,) = faults(lambda: Karpenter(stack, "K", cluster=cluster, cluster_name="there", kubernetes_version="1.36"))
     assert fault.startswith(
         "oidc_provider: an imported cluster does not show its issuer; give its OIDC provider, or use"
@@ -156,6 +196,15 @@ def test_an_imported_cluster_must_bring_its_oidc_provider():
     ("given", "fault"),
     [
         ({"cluster": "training"}, "cluster: 'training' is not a cluster; give an aws_eks_v2 cluster"),
+        ({"cluster": cdk.aws_ec2.Vpc}, f"cluster: {cdk.aws_ec2.Vpc!r} is not a cluster; give an aws_eks_v2 cluster"),
+        (
+            {"subnets": []},
+            "subnets: [] is no list of subnets, and nodes must go somewhere; give private ones with a way out",
+        ),
+        (
+            {"subnets": "subnet-1"},
+            "subnets: 'subnet-1' is no list of subnets, and nodes must go somewhere; give private ones with a way out",
+        ),
         ({"settings": {}}, "settings: {} is not what goes here; give a KarpenterSettings"),
         ({"device_plugin": "0.19.3"}, "device_plugin: '0.19.3' is not what goes here; give a DevicePlugin"),
     ],
@@ -174,12 +223,7 @@ def test_a_pool_of_the_wrong_kind_gets_a_sentence():
 
 def test_an_imported_cluster_must_say_its_kubernetes():
     stack = own_stack()
-    cluster = eks.Cluster.from_cluster_attributes(
-        stack,
-        "Imported",
-        cluster_name="there",
-        kubectl_provider=eks.KubectlProvider.from_kubectl_provider_attributes(stack, "P", service_token="arn"),
-    )
+    cluster = imported_cluster(stack)
     settings = KarpenterSettings(identity="pod-identity")
     (fault,) = faults(lambda: Karpenter(stack, "K", cluster=cluster, cluster_name="there", settings=settings))
     assert fault == "kubernetes_version: None does not say the cluster's Kubernetes; give its minor, as in 1.36"

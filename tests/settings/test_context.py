@@ -79,6 +79,32 @@ def test_any_setting_can_be_overridden_as_the_type_it_has(key, text, value):
             "pools.inference.budgets.0.nodes: nothing here is named '0'; it has 0",
         ),
         ({"foo": "1"}, "foo: 'foo' is not a setting; the settings here are account, cluster, device_plugin"),
+        (
+            {"pools.inference.weight.x": "1"},
+            "pools.inference.weight.x: 'weight' is a single value, with no settings inside",
+        ),
+        ({"region.x": "y"}, "region.x: 'region' is a single value, with no settings inside it"),
+        ({"profile": []}, "profile: [] is not a profile of cdk.json; there are small"),
+        ({"cluster": "[" * 200_000}, "cluster: '[[[[[["),
+        ({"pools.inference.gpu_limit": "9" * 400}, "pools.inference.gpu_limit: 9999"),
+        ({"pools.inference.consolidate_after": "9" * 5000 + "h"}, "pools.inference.consolidate_after: "),
+        (
+            {"cluster.network.cidr": "10.0.0.0/255.255.0.0"},
+            "cluster.network.cidr: '10.0.0.0/255.255.0.0' is not an IPv4",
+        ),
+        (
+            {"cluster.public_access_cidrs": "1.2.3.4"},
+            "cluster.public_access_cidrs: '1.2.3.4' is not an IPv4 range; write",
+        ),
+        ({"account": "\u0661" * 12}, "account: '"),
+        (
+            {"pools.inference.labels": '{"bad key!": "x"}'},
+            "pools.inference.labels.bad key!: 'bad key!' is not a Kubernetes",
+        ),
+        (
+            {"karpenter.values.affinity.nodeAffinity": "[]"},
+            "karpenter.values.affinity.nodeAffinity: [] would replace what",
+        ),
         ({"cluster.name.x": "1"}, "cluster.name.x: 'name' is a single value, with no settings inside it"),
         ({"pools.inference.gpu_limit": "eight"}, "pools.inference.gpu_limit: 'eight' is not a whole number"),
         (
@@ -110,6 +136,25 @@ def test_every_fault_of_a_run_is_reported_together():
 def test_an_unknown_setting_hides_no_fault_between_the_others():
     found = faults(**{"cluster.nmae": "x", "cluster.kubernetes_version": "1.34", "karpenter.version": "1.6.3"})
     assert [fault.partition(":")[0] for fault in found] == ["cluster.nmae", "karpenter.version"]
+
+
+def test_each_wrong_value_of_cluster_and_controller_is_told_beside_the_others():
+    found = faults(
+        **{
+            "cluster.admins": "x",
+            "cluster.ip_family": "q",
+            "karpenter.version": "x",
+            "karpenter.drain_timeout": "q",
+            "karpenter.role_path": "z",
+        }
+    )
+    assert {fault.partition(":")[0] for fault in found} == {
+        "cluster.admins",
+        "cluster.ip_family",
+        "karpenter.version",
+        "karpenter.drain_timeout",
+        "karpenter.role_path",
+    }
 
 
 def test_another_kind_of_image_takes_the_place_of_the_one_in_the_profile():

@@ -17,43 +17,55 @@ LOOK_EVERY_SECONDS = 10
 EMPTY_LOOKS_NEEDED = 3
 # Time kept of the function's own limit to hand over to the next call.
 HAND_OVER_MILLISECONDS = 45_000
+HANDED_OVER = object()
 
 
 def handler(event, context):
     """Answer CloudFormation; a deletion only when the instances are gone or the time is up."""
     try:
-        if event["RequestType"] == "Delete" and not wait(event, context):
-            return
-        if event["RequestType"] == "Update" and (why := left_behind(event)):
-            answer(event, context, "FAILED", why)
-            return
+        why = verdict(event, context)
     except Exception as error:
         # CloudFormation would wait an hour for an answer that never comes, and Lambda would run a raised error again.
         traceback.print_exc()
-        answer(event, context, "FAILED", f"looking for the cluster's instances failed: {error!r}")
-    else:
-        answer(event, context, "SUCCESS")
+        why = f"looking for the cluster's instances failed: {error!r}"
+    if why is not HANDED_OVER:
+        answer(event, context, "FAILED" if why else "SUCCESS", why)
+
+
+def verdict(event, context):
+    """Why the request must fail, or nothing; HANDED_OVER when another call will answer."""
+    if event["RequestType"] == "Delete":
+        return wait(event, context)
+    return left_behind(event) if event["RequestType"] == "Update" else ""
 
 
 def wait(event, context):
-    """True when the answer is still to be given; False when it was, or when another call goes on with the wait."""
+    """The verdict on a deletion, when it is known."""
     properties = event["ResourceProperties"]
     deadline = event.setdefault("Deadline", time.time() + int(properties["TimeoutSeconds"]))
     empty_looks = 0
     while True:
-        left = instances(properties["ClusterName"])
-        empty_looks = 0 if left else empty_looks + 1
+        left, error = look(properties["ClusterName"])
+        empty_looks = 0 if left or error else empty_looks + 1
         if empty_looks == EMPTY_LOOKS_NEEDED:
-            return True
-        if left and time.time() >= deadline:
-            answer(event, context, "FAILED", reason(properties, left))
-            return False
+            return ""
+        if time.time() >= deadline and (left or error):
+            return reason(properties, left) if left else f"looking for the cluster's instances failed: {error!r}"
         if context.get_remaining_time_in_millis() < HAND_OVER_MILLISECONDS:
             boto3.client("lambda").invoke(
                 FunctionName=context.invoked_function_arn, InvocationType="Event", Payload=json.dumps(event)
             )
-            return False
+            return HANDED_OVER
         time.sleep(LOOK_EVERY_SECONDS)
+
+
+def look(cluster):
+    """The instances that are left, or the error that kept them from being seen; the next look may see them."""
+    try:
+        return instances(cluster), None
+    except Exception as error:
+        traceback.print_exc()
+        return [], error
 
 
 def left_behind(event):
@@ -62,7 +74,8 @@ def left_behind(event):
     left = instances(old) if old != new else []
     return left and (
         f"the cluster's name changes from {old} to {new}, which replaces the cluster, and {len(left)} instance(s) of the "
-        f"old one still run and bill: {shown(left)}. Take the pools out of the stack first, or destroy it"
+        f"old one still run and bill: {shown(left)}. Take the pools out of the stack first, or destroy it; in a rollback, "
+        "delete that cluster's node pools with kubectl, and continue the rollback"
     )
 
 

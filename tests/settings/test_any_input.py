@@ -1,0 +1,107 @@
+"""Whatever is given, a person gets sentences: no value of any shape, at any setting, meets another error."""
+
+import dataclasses
+
+import pytest
+
+import karpenter_gpu
+from karpenter_gpu import InvalidSettings, platform_from_context
+
+VALUES = [
+    *(
+        None,
+        True,
+        0,
+        -1,
+        10**400,
+        1.5,
+        float("nan"),
+        float("inf"),
+        "",
+        " ",
+        "x",
+        "9" * 5000,
+        "\ud800",
+        "١٢",
+        "${Token[T.1]}",
+    ),
+    *([], {}, [[]], [{}], [None], ["x", "x"], [["l4"]], [{"a": 1}], {"": ""}, {"name": 3}, {"a": {"b": [1]}}, {1: 2}),
+    *(
+        "[",
+        "{",
+        "[1",
+        '{"a":1}',
+        "[1,2]",
+        "null",
+        "NaN",
+        "1e999",
+        "a,b",
+        ",",
+        "true",
+        "0x1",
+        "-0",
+        "1d",
+        "1h",
+        "@daily",
+    ),
+]
+PATHS = [
+    *(field.name for field in dataclasses.fields(karpenter_gpu.Platform)),
+    *(f"cluster.{field.name}" for field in dataclasses.fields(karpenter_gpu.NewCluster)),
+    *(f"cluster.network.{field.name}" for field in dataclasses.fields(karpenter_gpu.NewVpc)),
+    *(f"cluster.network.{field.name}" for field in dataclasses.fields(karpenter_gpu.ExistingVpc)),
+    *(f"cluster.system_nodes.{field.name}" for field in dataclasses.fields(karpenter_gpu.SystemNodes)),
+    *(f"karpenter.{field.name}" for field in dataclasses.fields(karpenter_gpu.KarpenterSettings)),
+    *(f"karpenter.feature_gates.{field.name}" for field in dataclasses.fields(karpenter_gpu.FeatureGates)),
+    *(f"device_plugin.{field.name}" for field in dataclasses.fields(karpenter_gpu.DevicePlugin)),
+    *(f"pools.inference.{field.name}" for field in dataclasses.fields(karpenter_gpu.GpuPool)),
+    *(f"pools.inference.budgets.0.{field.name}" for field in dataclasses.fields(karpenter_gpu.Budget)),
+    *(f"pools.inference.taints.0.{field.name}" for field in dataclasses.fields(karpenter_gpu.Taint)),
+    *(f"pools.inference.ami.{name}" for name in ("alias", "ssm_parameter", "ami_ids", "family")),
+    *(
+        f"karpenter.values.{path}"
+        for path in ("settings", "settings.x", "controller.env", "affinity", "affinity.nodeAffinity")
+    ),
+    *(
+        "profile",
+        "profiles",
+        "cluster.",
+        ".",
+        "..",
+        "pools..x",
+        "pools.0",
+        "pools.inference.labels.a.b/c",
+        "cluster.name.x.y",
+    ),
+]
+
+
+SMALL = {
+    "cluster": {"name": "gpu"},
+    "pools": [
+        {
+            "name": "inference",
+            "gpu_names": ["l4"],
+            "gpu_limit": 8,
+            "taints": [{"key": "a"}],
+            "budgets": [{"nodes": "1"}],
+            "ami": {"alias": "al2023@v20260714"},
+        }
+    ],
+}
+
+
+def sentences(path, value):
+    """What is said of a value; nothing when a platform can be made of it."""
+    try:
+        made = platform_from_context({"profiles": {"small": SMALL}} | {path: value})
+    except InvalidSettings as error:
+        return [fault.problem for fault in error.faults]
+    for pool in made.pools:
+        _ = pool.worst_case_usd_per_hour, pool.types
+    return [warning for _, warning in made.warnings()]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_any_value_anywhere_is_a_platform_or_sentences(path):
+    assert all(all(sentences(path, value)) for value in VALUES)
