@@ -187,7 +187,7 @@ class NewCluster:
     system_nodes: SystemNodes = SystemNodes()
     secrets_key_arn: str | None = None
 
-    one_by_one: ClassVar = True
+    one_by_one: ClassVar[bool] = True
 
     def check(self) -> Iterator[Fault]:
         try:

@@ -157,7 +157,7 @@ class KarpenterSettings:
     role_path: str = "/"
     drain_timeout: Duration = timedelta(minutes=45)
 
-    one_by_one: ClassVar = True
+    one_by_one: ClassVar[bool] = True
 
     def check(self) -> Iterator[Fault]:
         try:
