@@ -6,16 +6,17 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from aws_cdk import Aws, CfnOutput, Environment, Fn, Stack, Token, Validations
+from aws_cdk import Aws, CfnOutput, Environment, Fn, Stack, Validations
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from karpenter_gpu.cdk.cluster import EksCluster
 from karpenter_gpu.cdk.karpenter import Karpenter
 from karpenter_gpu.cdk.network import Network
+from karpenter_gpu.cdk.tokens import known
 from karpenter_gpu.gpus import PRICES_DATED, PRICES_REGION
 from karpenter_gpu.manifests import workload
-from karpenter_gpu.settings import DevicePlugin, GpuPool, KarpenterSettings, NewCluster, NewVpc, Platform, rules
+from karpenter_gpu.settings import DevicePlugin, ExistingVpc, GpuPool, KarpenterSettings, NewCluster, Platform, rules
 
 
 class EksGpuStack(Stack):
@@ -58,10 +59,12 @@ class EksGpuStack(Stack):
             pools=pools,  # type: ignore[arg-type]
             karpenter=karpenter,
             device_plugin=device_plugin,
-            account=_literal(env.account if env else None),
-            region=_literal(env.region if env else None),
+            account=known(env.account if env else None),
+            region=known(env.region if env else None),
             permissions_boundary=permissions_boundary,
         )
+        # From here on what was checked, not what was given, which may be a dictionary.
+        cluster, karpenter = platform.cluster, platform.karpenter
         self._zones = _zones(platform)
         super().__init__(scope, id, env=env, **stack)
         for about, warning in platform.warnings():
@@ -78,7 +81,7 @@ class EksGpuStack(Stack):
             cluster_name=cluster.name,
             kubernetes_version=cluster.kubernetes_version,
             settings=karpenter,
-            device_plugin=device_plugin,
+            device_plugin=platform.device_plugin,
             oidc_provider=self.eks.oidc_provider,
             system_node_labels=self.eks.system_node_labels,
         )
@@ -132,17 +135,10 @@ def _ceilings(platform: Platform) -> str:
     return ", ".join(f"{name} {'unknown' if usd is None else f'{usd:.2f}'}" for name, usd in most.items()) or "none"
 
 
-def _literal(value: str | None) -> str | None:
-    """An account or region that is known now; a pseudo parameter is for any."""
-    return None if value is None or Token.is_unresolved(value) else value
-
-
 def _zones(platform: Platform) -> list[str]:
     network = platform.cluster.network
-    if network.availability_zones:
+    if isinstance(network, ExistingVpc) or network.availability_zones:
         return list(network.availability_zones)
-    if not isinstance(network, NewVpc):
-        return []
     return [Fn.select(place, Fn.get_azs()) for place in range(rules.zone_count(network, platform.region))]
 
 

@@ -174,6 +174,14 @@ def test_an_administrators_entry_stays_when_the_others_change():
     assert entries("b", "a") == entries("a", "b")
 
 
+def test_a_dictionary_is_as_good_as_the_setting_it_describes():
+    app = cdk.App(context={"aws:cdk:disable-asset-staging": True})
+    pool = {"name": "a", "gpu_names": ["l4"], "gpu_limit": 1}
+    settings = {"version": "1.13.1"}
+    stack = EksGpuStack(app, "S", cluster={"name": "x"}, pools=[pool], karpenter=settings, device_plugin={})
+    Template.from_stack(stack).has_resource_properties("AWS::EKS::Cluster", {"Name": "x"})
+
+
 def test_an_existing_vpc_is_used_untouched_and_selected_by_id():
     shape = synthesized("existing-vpc")
     assert not any(resource["Type"].startswith("AWS::EC2::Subnet") for resource in shape.graph.resources.values())

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
-from aws_cdk import Stack, Token
+from aws_cdk import Stack
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_eks_v2 as eks
 from aws_cdk import aws_iam as iam
@@ -22,6 +22,7 @@ from karpenter_gpu.cdk.drain import Drain
 from karpenter_gpu.cdk.gpu_pool import GpuPoolManifests
 from karpenter_gpu.cdk.interruption import Interruption
 from karpenter_gpu.cdk.node_role import NodeRole
+from karpenter_gpu.cdk.tokens import known
 from karpenter_gpu.errors import Fault, InvalidSettings
 from karpenter_gpu.manifests.charts import controller_values, crd_values
 from karpenter_gpu.settings import IRSA, DevicePlugin, GpuPool, KarpenterSettings, rules
@@ -97,14 +98,13 @@ class Karpenter(Construct):
         self._settings = settings
         self._cluster = as_interface(cluster)
         self._pools: dict[str, GpuPool] = {}
-        path = settings.role_path
 
         self._nodes = NodeRole(
             self,
             "NodeRole",
             cluster=self._cluster,
             role_name=settings.node_role_name or f"KarpenterNodeRole-{cluster_name}",
-            path=path,
+            path=settings.role_path,
             ipv6=cluster.ip_family == eks.IpFamily.IP_V6,
         )
         self._interruption = Interruption(self, "Interruption", karpenter=settings.release.line)
@@ -173,10 +173,8 @@ class Karpenter(Construct):
         """
         if wrong := tuple(_argument_faults(pool=(pool, GpuPool))):
             raise InvalidSettings(wrong)
-        region = Stack.of(self).region
-        known_region = None if Token.is_unresolved(region) else region
         faults = [
-            *rules.pool_fits(pool, self._kubernetes, self._settings, known_region),
+            *rules.pool_fits(pool, self._kubernetes, self._settings, known(Stack.of(self).region)),
             *rules.pool_names_differ([*self._pools.values(), pool]),
         ]
         if faults:
@@ -197,7 +195,7 @@ class Karpenter(Construct):
         return manifests
 
     def start_after(self, *ready: IDependable) -> None:
-        """Install nothing on the cluster before these are there, and delete none of them before all of it is gone."""
+        """Install Karpenter only when these are there, and delete none of them while it, or a GPU node, is left."""
         self.charts.crds.node.add_dependency(*ready)
 
     def _provider_arn(self, cluster: eks.Cluster, given: iam.IOidcProvider | iam.IOpenIdConnectProvider | None) -> str:
@@ -208,8 +206,7 @@ class Karpenter(Construct):
 
 def _version_of(cluster: eks.Cluster) -> str | None:
     """The Kubernetes of a cluster made in this app; None for one that is only imported, or known at deployment."""
-    version = getattr(cluster.node.default_child, "version", None)
-    return None if version is None or Token.is_unresolved(version) else str(version)
+    return known(getattr(cluster.node.default_child, "version", None))
 
 
 def _argument_faults(**given: tuple[object, type[Any]]) -> Iterator[Fault]:
@@ -251,13 +248,13 @@ def _cluster_faults(cluster: eks.Cluster, subnets: object) -> Iterator[Fault]:
 
 def _name_faults(cluster: eks.Cluster, cluster_name: str) -> Iterator[Fault]:
     made = cluster.node.default_child
-    name = made.name if isinstance(made, eks.CfnCluster) else cluster.cluster_name
-    if name is None or Token.is_unresolved(name):
+    name = known(made.name if isinstance(made, eks.CfnCluster) else cluster.cluster_name)
+    if name is None:
         yield Fault(
             "cluster",
             f"has no name of its own, and {cluster_name!r} could not be it; give the cluster its cluster_name",
         )
-    elif name != cluster_name and not Token.is_unresolved(cluster_name):
+    elif known(cluster_name) and name != cluster_name:
         yield Fault("cluster_name", f"{cluster_name!r} is not the cluster's name, which is {name!r}; give that one")
 
 
