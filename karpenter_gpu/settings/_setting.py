@@ -40,11 +40,13 @@ def setting(cls: type[T]) -> type[T]:
     check: Callable[[Any], Iterable[Fault]] = cls.__dict__.get("check", lambda _: ())
 
     def whole(inner: type[T], given: Any, build: Callable[[Any], T]) -> T:
-        if isinstance(given, Mapping) and not all(isinstance(name, str) for name in given):
-            raise Faults([Fault("", f"{shown(given)} is not a mapping of settings, as {inner.__name__} takes")])
+        if isinstance(given, inner):
+            return given
         try:
-            # A document's member, or in Python a dictionary where a setting belongs.
-            made = inner(**given) if isinstance(given, Mapping) else build(given)
+            if isinstance(given, Mapping):
+                # A document's member, or in Python a dictionary where a setting belongs.
+                return validated(inner, given)
+            made = build(given)
         except InvalidSettings as error:
             raise Faults(error.faults) from None
         except ValidationError as error:
@@ -74,7 +76,7 @@ def validated(cls: type[T], document: object) -> T:
     Raises:
         InvalidSettings: With every fault, each under the dotted path of the value it is about.
     """
-    if not isinstance(document, Mapping):
+    if not isinstance(document, Mapping) or not all(isinstance(name, str) for name in document):
         raise InvalidSettings([Fault("", f"{shown(document)} is not a mapping of settings, as {cls.__name__} takes")])
     return cls(**document)
 
@@ -198,7 +200,9 @@ _HINTS: dict[type[Any], dict[str, Any]] = {}
 
 def hints_of(cls: type[Any]) -> dict[str, Any]:
     """The types of a setting's fields, which are slow to read and never change."""
-    return _HINTS.setdefault(cls, _HINTS.get(cls) or get_type_hints(cls))
+    if cls not in _HINTS:
+        _HINTS[cls] = get_type_hints(cls)
+    return _HINTS[cls]
 
 
 def settings_in(hint: Any) -> Iterator[type[Any]]:

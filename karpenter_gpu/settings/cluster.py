@@ -63,8 +63,9 @@ class NewVpc:
     flow_logs: bool = True
 
     def check(self) -> Iterator[Fault]:
-        yield from _cidr_faults("cidr", self.cidr)
-        if not any(_cidr_faults("cidr", self.cidr)) and not 16 <= ipaddress.ip_network(self.cidr).prefixlen <= 20:
+        faults = tuple(_cidr_faults("cidr", self.cidr))
+        yield from faults
+        if not faults and not 16 <= ipaddress.ip_network(self.cidr).prefixlen <= 20:
             yield Fault("cidr", f"{self.cidr} leaves the wrong number of addresses; use a /16 to a /20")
         if len(self.availability_zones) == 1:
             yield Fault("availability_zones", "EKS needs subnets in two zones at least; name another")

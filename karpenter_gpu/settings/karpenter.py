@@ -194,7 +194,7 @@ def role_name_faults(where: str, name: str | None) -> Iterator[Fault]:
             where,
             f"{name!r} has {len(name)} characters, and IAM takes {ROLE_NAME_LIMIT} for a role's name; choose a shorter one",
         )
-    if not re.fullmatch(r"[A-Za-z0-9_+=,.@-]+", name, re.ASCII):
+    if not re.fullmatch(r"[A-Za-z0-9_+=,.@-]+", name):
         yield Fault(where, f"{name!r} is not a name IAM takes for a role; use letters, digits and +=,.@_-")
 
 

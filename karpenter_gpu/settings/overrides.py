@@ -29,6 +29,7 @@ def override(document: dict[str, Any], hint: Any, key: str, value: object) -> It
     parts = key.split(".")
     while len(parts) > 1 and not any(map(_has_free_keys, hints)):
         part = parts.pop(0)
+        below = _below(hints, part)
         if isinstance(inside, list):
             place = _place(inside, part)
             if place is None:
@@ -36,12 +37,11 @@ def override(document: dict[str, Any], hint: Any, key: str, value: object) -> It
                 return
             inside = inside[place]
         else:
-            below = _below(hints, part)
             if part not in inside and below and not any(map(_holds_more, below)):
                 yield Fault(key, f"{part!r} is a single value, with no settings inside it")
                 return
             inside = inside.setdefault(part, [] if any(get_origin(hint) is tuple for hint in below) else {})
-        hints = _below(hints, part)
+        hints = below
         if not isinstance(inside, (dict, list)):
             yield Fault(key, f"{part!r} is a single value, with no settings inside it")
             return
@@ -67,7 +67,7 @@ def _holds_more(hint: Any) -> bool:
 
 def _has_free_keys(hint: Any) -> bool:
     """True for labels and tags, whose keys may have dots."""
-    return get_origin(hint) is not None and _is_mapping(get_origin(hint)) and get_args(hint)[1] is not Any
+    return _is_mapping(get_origin(hint)) and get_args(hint)[1] is not Any
 
 
 def _is_mapping(origin: Any) -> bool:
@@ -76,10 +76,9 @@ def _is_mapping(origin: Any) -> bool:
 
 
 def _place(members: list[Any], part: str) -> int | None:
-    for place, member in enumerate(members):
-        if isinstance(member, Mapping) and member.get("name") == part:
-            return place
-    return places.index(part) if part in (places := [str(place) for place in range(len(members))]) else None
+    names = [member.get("name") if isinstance(member, Mapping) else None for member in members]
+    places = [str(place) for place in range(len(members))]
+    return next((ways.index(part) for ways in (names, places) if part in ways), None)
 
 
 def _way_out(members: list[Any], part: str) -> str:
@@ -106,16 +105,10 @@ def _below(hints: list[Any], part: str) -> list[Any]:
             found.append(args[0])
         elif _is_mapping(origin):
             found.append(args[1])
+        elif hint is Any:
+            found.append(hint)
         else:
-            holders = [hint] if not args and hint is not Any else list(settings_in(hint))
-            found += [
-                inner
-                for holder in holders
-                if isinstance(holder, type)
-                for name, inner in hints_of(holder).items()
-                if name == part
-            ]
-            found += [hint] if hint is Any else []
+            found += [hints_of(holder)[part] for holder in settings_in(hint) if part in hints_of(holder)]
     return found
 
 

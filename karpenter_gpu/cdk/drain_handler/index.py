@@ -69,10 +69,12 @@ def look(cluster):
 
 
 def left_behind(event):
-    """Why a stack must not go over to a cluster of another name, or None: the old one goes, with its nodes alive."""
+    """Why a stack must not go over to a cluster of another name, or nothing: the old one goes, with its nodes alive."""
     old, new = (event[key]["ClusterName"] for key in ("OldResourceProperties", "ResourceProperties"))
     left = instances(old) if old != new else []
-    return left and (
+    if not left:
+        return ""
+    return (
         f"the cluster's name changes from {old} to {new}, which replaces the cluster, and {len(left)} instance(s) of the "
         f"old one still run and bill: {shown(left)}. Take the pools out of the stack first, or destroy it; in a rollback, "
         "delete that cluster's node pools with kubectl, and continue the rollback"
