@@ -1,16 +1,18 @@
-# make synth     the CloudFormation of the platform, in cdk.out        PROFILE=walkthrough, ARGS='-c cluster.name=...'
+# make synth     the CloudFormation of the platform, in cdk.out        PROFILE=walkthrough, CONTEXT='-c cluster.name=...'
 # make test      the fast suite
-# make check     all that CI runs
+# make rehearse  deploys cdk.out on this machine and plays the GPU story        PROFILE=..., ARGS='--story scale --keep --follow'
+# make check     all that CI runs but the rehearsal
 # make bench     the figures of docs/benchmarks.md, measured here
 # make docs      the generated pages of docs/
 PYTHON ?= python3
 PROFILE ?= default
+CONTEXT ?=
 ARGS ?=
 BIN := .venv/bin
 CDK := $(BIN)/cdk
 
 .DEFAULT_GOAL := synth
-.PHONY: synth test check format lint types architecture templates wheel docs bench clean
+.PHONY: synth test rehearse check format lint types architecture templates wheel docs bench clean
 # No telemetry, no notices: nothing but the registries at set-up is ever asked.
 export CDK_DISABLE_CLI_TELEMETRY := true
 # The CDK is installed without bytecode, which is then written for the modules that are used.
@@ -18,11 +20,15 @@ unexport PYTHONDONTWRITEBYTECODE
 
 synth: .venv/.synth
 	@rm -rf cdk.out
-	@$(CDK) synth --quiet -c profile=$(PROFILE) $(ARGS)
+	@$(CDK) synth --quiet -c profile=$(PROFILE) $(CONTEXT)
 	@echo "cdk.out holds the template, EksGpuStack.template.json, and its assets"
 
 test: .venv/.dev
 	@$(BIN)/pytest
+
+# What was synthesized, and the stories on it; the report is rehearsal.html. The first run builds the real programs.
+rehearse: .venv/.rehearsal synth
+	@$(BIN)/karpenter-gpu rehearse cdk.out $(ARGS)
 
 check: format lint types architecture test templates wheel
 
@@ -66,7 +72,7 @@ clean:
 	rm -rf .venv node_modules cdk.out dist
 
 # The environment, made once, and again when a file that says what is in it changes.
-.venv/.synth: requirements.txt package-lock.json
+.venv/.synth: requirements.txt package-lock.json pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "$(PYTHON) is older than Python 3.10; name a newer one: make PYTHON=python3.12"; exit 1; }
 	@echo "Setting up .venv: the CDK, its kubectl layers and Node.js (1 GB on disk, once)"
 	@$(PYTHON) -m venv .venv
@@ -77,7 +83,12 @@ clean:
 	@chmod +x $(CDK)
 	@touch $@
 
-.venv/.dev: .venv/.synth requirements-dev.txt
+.venv/.rehearsal: .venv/.synth requirements-rehearsal.txt
+	@echo "Adding the emulated AWS and the Go toolchain to .venv"
+	@$(BIN)/python -m pip install --disable-pip-version-check --no-compile -q -r requirements-rehearsal.txt
+	@touch $@
+
+.venv/.dev: .venv/.rehearsal requirements-dev.txt
 	@echo "Adding what tests and checks need to .venv"
 	@$(BIN)/python -m pip install --disable-pip-version-check --no-compile -q -r requirements-dev.txt
 	@touch $@

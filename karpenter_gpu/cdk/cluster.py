@@ -9,6 +9,7 @@ from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_eks_v2 as eks
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
+from aws_cdk import aws_logs as logs
 from constructs import Construct, IDependable
 
 from karpenter_gpu import labels
@@ -102,6 +103,10 @@ class EksCluster(Construct):
             # Every manifest here holds one object, so there is nothing to prune.
             prune=False,
         )
+        # The CDK would keep the logs of its kubectl functions for ever; what a destroyed stack leaves is nobody's.
+        for child in cluster.node.find_all():
+            if isinstance(child, logs.CfnLogGroup):
+                child.apply_removal_policy(RemovalPolicy.DESTROY)
         acknowledge(
             cluster.role,
             "IAM4",

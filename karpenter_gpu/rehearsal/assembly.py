@@ -1,0 +1,186 @@
+"""A cloud assembly: what `cdk synth` left, and what a rehearsal must know of it before it begins."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from karpenter_gpu.errors import RehearsalError
+
+HELM_CHART = "Custom::AWSCDK-EKS-HelmChart"
+CLUSTER_V1 = "Custom::AWSCDK-EKS-Cluster"
+DEFAULT_REGION = "us-east-1"
+DEFAULT_ACCOUNT = "123456789012"
+ENVIRONMENT = re.compile(r"^aws://(?P<account>[^/]+)/(?P<region>[^/]+)$")
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A Helm chart that a template installs.
+
+    Args:
+        repository: Where from; `oci://host/path`.
+
+        name: Its release.
+
+        version: Its version.
+    """
+
+    repository: str
+    name: str
+    version: str
+
+    @property
+    def host(self) -> str:
+        """The registry's host."""
+        return self.repository.removeprefix("oci://").split("/")[0]
+
+    @property
+    def path(self) -> str:
+        """The repository within the registry."""
+        return self.repository.removeprefix("oci://").partition("/")[2]
+
+
+@dataclass(frozen=True)
+class StackArtifact:
+    """A stack of the assembly.
+
+    Args:
+        id: Its id in the app, as `cdk deploy` takes it.
+
+        name: Its name in CloudFormation.
+
+        template: Its template.
+
+        account: The account that it is for; `unknown-account` when it is for any.
+
+        region: The region that it is for; `unknown-region` when it is for any.
+    """
+
+    id: str
+    name: str
+    template: Mapping[str, Any]
+    account: str
+    region: str
+
+    def resources(self, type: str) -> Iterator[Mapping[str, Any]]:
+        """The properties of its resources of a type."""
+        for resource in self.template.get("Resources", {}).values():
+            if resource["Type"] == type:
+                yield resource.get("Properties", {})
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """The whole of `cdk.out`.
+
+    Args:
+        folder: Where it is.
+
+        stacks: Its stacks.
+    """
+
+    folder: Path
+    stacks: tuple[StackArtifact, ...]
+
+    @classmethod
+    def read(cls, folder: Path) -> Assembly:
+        """Read an assembly.
+
+        Raises:
+            RehearsalError: There is none, or it holds no stack.
+        """
+        manifest = folder / "manifest.json"
+        if not manifest.is_file():
+            raise RehearsalError(
+                f"{folder} holds no manifest.json, so it is not what 'cdk synth' writes; give the path of a cdk.out"
+            )
+        artifacts = json.loads(manifest.read_text(encoding="utf-8"))["artifacts"]
+        stacks = tuple(
+            _stack(folder, id, artifact)
+            for id, artifact in artifacts.items()
+            if artifact["type"] == "aws:cloudformation:stack"
+        )
+        if not stacks:
+            raise RehearsalError(f"{folder} holds no stack; nested assemblies (stages) are rehearsed one by one")
+        return cls(folder.resolve(), stacks)
+
+    @property
+    def region(self) -> str:
+        """The region it is for, or the default one when it is for any.
+
+        Raises:
+            RehearsalError: Its stacks are for more than one.
+        """
+        return self._one("region", {stack.region for stack in self.stacks} - {"unknown-region"}, DEFAULT_REGION)
+
+    @property
+    def account(self) -> str:
+        """The account it is for, or a made-up one when it is for any."""
+        return self._one("account", {stack.account for stack in self.stacks} - {"unknown-account"}, DEFAULT_ACCOUNT)
+
+    @property
+    def charts(self) -> tuple[Chart, ...]:
+        """The charts that are pulled from a registry."""
+        return tuple(
+            Chart(props["Repository"], props["Release"], props.get("Version", ""))
+            for stack in self.stacks
+            for props in stack.resources(HELM_CHART)
+            if str(props.get("Repository", "")).startswith("oci://")
+        )
+
+    @property
+    def karpenter(self) -> str:
+        """The version of Karpenter that it installs.
+
+        Raises:
+            RehearsalError: It installs none.
+        """
+        for chart in self.charts:
+            if chart.path.rpartition("/")[2] == "karpenter":
+                return chart.version
+        raise RehearsalError(
+            f"no stack of {self.folder} installs the chart 'karpenter' from an OCI registry, so there is nothing to rehearse"
+        )
+
+    @property
+    def kubernetes(self) -> str:
+        """The minor of Kubernetes of the cluster that it makes.
+
+        Raises:
+            RehearsalError: It makes none, or does not say the version.
+        """
+        for stack in self.stacks:
+            for props in stack.resources("AWS::EKS::Cluster"):
+                if isinstance(props.get("Version"), str):
+                    return str(props["Version"])
+            for props in stack.resources(CLUSTER_V1):
+                if isinstance(props.get("Config", {}).get("version"), str):
+                    return str(props["Config"]["version"])
+        raise RehearsalError(
+            f"no stack of {self.folder} makes an EKS cluster of a literal version; a cluster that is there already cannot be "
+            "rehearsed yet"
+        )
+
+    def _one(self, what: str, found: set[str], default: str) -> str:
+        if len(found) > 1:
+            raise RehearsalError(
+                f"the stacks of {self.folder} are for more than one {what}: {', '.join(sorted(found))}"
+            )
+        return next(iter(found), default)
+
+
+def _stack(folder: Path, id: str, artifact: Mapping[str, Any]) -> StackArtifact:
+    properties = artifact["properties"]
+    match = ENVIRONMENT.match(artifact["environment"])
+    return StackArtifact(
+        id=artifact.get("displayName", id),
+        name=properties.get("stackName", id),
+        template=json.loads((folder / properties["templateFile"]).read_text(encoding="utf-8")),
+        account=match["account"] if match else "unknown-account",
+        region=match["region"] if match else "unknown-region",
+    )

@@ -1,0 +1,65 @@
+"""Where moto is extended: every operation that the rehearsal answers itself, by service.
+
+moto falls short of what Karpenter, the CDK and a cluster's programs rely on; each file says in what, for one service.
+What is not in these tables is moto's own answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from karpenter_gpu.rehearsal.aws.extensions.ec2 import Ec2
+from karpenter_gpu.rehearsal.aws.extensions.ecr import EcrPublic
+from karpenter_gpu.rehearsal.aws.extensions.eks import Clusters, Eks
+from karpenter_gpu.rehearsal.aws.extensions.eks_access import AccessEntries, PodIdentity
+from karpenter_gpu.rehearsal.aws.extensions.eks_addons import Addons
+from karpenter_gpu.rehearsal.aws.extensions.eks_nodegroups import Nodegroups
+from karpenter_gpu.rehearsal.aws.extensions.events import AwsEvents
+from karpenter_gpu.rehearsal.aws.extensions.iam import Iam
+from karpenter_gpu.rehearsal.aws.extensions.pricing import Pricing
+from karpenter_gpu.rehearsal.aws.extensions.s3 import S3
+from karpenter_gpu.rehearsal.aws.extensions.ssm import Ssm
+from karpenter_gpu.rehearsal.aws.extensions.sts import Roles, Sts
+from karpenter_gpu.rehearsal.aws.world import Operations, World
+
+
+@dataclass(frozen=True)
+class Extensions:
+    """What extends moto for one world.
+
+    Args:
+        operations: Answered here instead of by moto.
+
+        roles: Which role an access key stands for.
+
+        clusters: EKS's.
+
+        events: Sends what AWS itself would.
+    """
+
+    operations: Operations
+    roles: Roles
+    clusters: Clusters
+    events: AwsEvents
+
+
+def extend(world: World) -> Extensions:
+    """Every extension, for an account in a region."""
+    roles, clusters = Roles(world), Clusters(world)
+    identity = PodIdentity(clusters, roles)
+    services = (
+        Ec2(world),
+        EcrPublic(),
+        Eks(clusters),
+        AccessEntries(clusters),
+        identity,
+        Addons(clusters, identity),
+        Nodegroups(clusters),
+        Iam(world),
+        Pricing(world),
+        S3(),
+        Ssm(world),
+        Sts(world, roles),
+    )
+    operations = {key: operation for service in services for key, operation in service.operations.items()}
+    return Extensions(operations, roles, clusters, AwsEvents(world))

@@ -1,0 +1,319 @@
+"""What pods do that is more than run: Karpenter's controller, for real, and NVIDIA's device plugin, which shows GPUs."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from karpenter_gpu.rehearsal.cluster.control_plane import ControlPlane
+from karpenter_gpu.rehearsal.cluster.kube import STRATEGIC, ApiError, Document, kubeconfig
+from karpenter_gpu.rehearsal.cluster.nodes import Aws, gpu_count
+from karpenter_gpu.rehearsal.processes import Process, Processes, free_port
+
+GPU = "nvidia.com/gpu"
+CONTROLLER_IMAGE = re.compile(r"karpenter/controller")
+DEVICE_PLUGIN_IMAGE = re.compile(r"k8s-device-plugin")
+ROLE_ANNOTATION = "eks.amazonaws.com/role-arn"
+IRSA_AUDIENCE = "sts.amazonaws.com"
+POD_IDENTITY_AUDIENCE = "pods.eks.amazonaws.com"
+TOKEN_SECONDS = 86_400
+FAULT = re.compile(r'^panic:|"level":"(ERROR|PANIC|FATAL)"')
+BACK_OFF_SECONDS = (1, 2, 4, 8)
+BYTES = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "": 1}
+
+
+@dataclass
+class Controller:
+    """A pod of Karpenter and the process that stands for its container."""
+
+    namespace: str
+    name: str
+    pod: Document
+    stopped: threading.Event = field(default_factory=threading.Event)
+    process: Process | None = None
+    restarts: int = 0
+
+
+@dataclass
+class Pods:
+    """Looks at the pods of one cluster.
+
+    Args:
+        plane: The cluster.
+
+        aws: The emulated AWS.
+
+        processes: What controllers run in.
+
+        program: Karpenter's controller.
+
+        environment: The environment variables that lead to the emulated AWS.
+
+        pod_identity: The URL that gives Pod Identity's credentials.
+
+        crashes: What controllers said last before they ended by themselves, oldest first.
+    """
+
+    plane: ControlPlane
+    aws: Aws
+    processes: Processes
+    program: Path
+    environment: Mapping[str, str]
+    pod_identity: str
+    crashes: list[str] = field(default_factory=list)
+    controllers: dict[str, Controller] = field(default_factory=dict)
+    _plugins: dict[str, str] = field(default_factory=dict)
+    _stopped: threading.Event = field(default_factory=threading.Event)
+
+    def start(self) -> None:
+        """Look, until `stop`."""
+        watch = self.plane.kube.watch
+        threading.Thread(
+            target=watch, args=("/api/v1/pods", self._seen, self._stopped), daemon=True, name="pods"
+        ).start()
+
+    def stop(self) -> None:
+        """Stop looking, and every controller."""
+        self._stopped.set()
+        for controller in list(self.controllers.values()):
+            controller.stopped.set()
+            if controller.process:
+                controller.process.stop(grace=3)
+
+    def logs(self) -> list[Path]:
+        """The logs of the controllers there were."""
+        return sorted(self.processes.folder.glob("karpenter-*.log"))
+
+    def _seen(self, kind: str, pod: Document) -> None:
+        uid, node = pod["metadata"]["uid"], pod["spec"].get("nodeName")
+        gone = kind == "DELETED" or "deletionTimestamp" in pod["metadata"]
+        if _runs(pod, CONTROLLER_IMAGE):
+            self._controller(uid, node, pod, gone=gone)
+        elif _runs(pod, DEVICE_PLUGIN_IMAGE) and node:
+            self._plugin(uid, node, works=not gone and _is_ready(pod))
+
+    def _plugin(self, uid: str, node: str, *, works: bool) -> None:
+        """A device plugin that works shows its node's GPUs to the kubelet; one that goes takes them away."""
+        if works and uid not in self._plugins:
+            self._plugins[uid] = node
+            self._show_gpus(node, works=True)
+        elif not works and uid in self._plugins:
+            del self._plugins[uid]
+            self._show_gpus(node, works=node in self._plugins.values())
+
+    def _show_gpus(self, name: str, *, works: bool) -> None:
+        node = self.plane.kube.find(f"/api/v1/nodes/{name}")
+        if node is None:
+            return
+        type_ = node["metadata"]["labels"]["node.kubernetes.io/instance-type"]
+        kind = self.aws.client("ec2").describe_instance_types(InstanceTypes=[type_])["InstanceTypes"][0]
+        if gpus := gpu_count(kind):
+            shown = {"capacity": {GPU: str(gpus)}, "allocatable": {GPU: str(gpus if works else 0)}}
+            self.plane.kube.patch(f"/api/v1/nodes/{name}/status", {"status": shown}, kind=STRATEGIC)
+
+    def _controller(self, uid: str, node: str | None, pod: Document, *, gone: bool) -> None:
+        if gone and uid in self.controllers:
+            controller = self.controllers.pop(uid)
+            controller.stopped.set()
+            if controller.process:
+                threading.Thread(target=controller.process.stop, daemon=True).start()
+        elif node and not gone and uid not in self.controllers:
+            metadata = pod["metadata"]
+            controller = self.controllers[uid] = Controller(metadata["namespace"], metadata["name"], pod)
+            threading.Thread(target=self._live, args=(controller,), daemon=True, name=metadata["name"]).start()
+
+    def _live(self, controller: Controller) -> None:
+        """Run a controller until its pod goes; start it again when it ends by itself."""
+        while not controller.stopped.is_set() and not self._stopped.is_set():
+            try:
+                port = self._start(controller)
+            except ApiError as error:
+                self._crashed(controller, str(error))
+                continue
+            process = controller.process
+            assert process is not None
+            ready = False
+            while process.running and not controller.stopped.wait(0.3):
+                if (now := _answers(port)) != ready:
+                    ready = now
+                    self._show(controller, ready=ready)
+            if not controller.stopped.is_set():
+                self._crashed(controller, _why(process))
+
+    def _crashed(self, controller: Controller, last_words: str) -> None:
+        self.crashes.append(last_words)
+        controller.restarts += 1
+        self._show(controller, ready=False)
+        controller.stopped.wait(BACK_OFF_SECONDS[min(controller.restarts, len(BACK_OFF_SECONDS)) - 1])
+
+    def _start(self, controller: Controller) -> int:
+        """Start the process with the environment of the container; the port on which it says that it is ready."""
+        port = free_port()
+        container = controller.pod["spec"]["containers"][0]
+        environment = {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "HOME": str(self.processes.folder),
+            **dict(_environment(controller.pod, container)),
+            **self.environment,
+            **self._identity(controller),
+            "LEADER_ELECTION_NAMESPACE": controller.namespace,  # In a pod it is read from a file that is not here.
+            "HEALTH_PROBE_PORT": str(port),
+            "METRICS_PORT": str(free_port()),
+        }
+        arguments = container.get("args") or []
+        name = f"karpenter-{controller.name}"
+        controller.process = self.processes.start(name, [self.program, *arguments], env=environment)
+        return port
+
+    def _identity(self, controller: Controller) -> dict[str, str]:
+        """Who the container is to Kubernetes, by its service account's token, and to AWS, by its role."""
+        account = controller.pod["spec"].get("serviceAccountName", "default")
+        path = f"/api/v1/namespaces/{controller.namespace}/serviceaccounts/{account}"
+        folder = self.processes.folder / f"pod-{controller.name}"
+        folder.mkdir(exist_ok=True)
+        token = self._token(path, controller, folder / "token", [])
+        config = kubeconfig(
+            folder / "kubeconfig",
+            self.plane.server,
+            self.plane.authority,
+            token_file=token,
+            namespace=controller.namespace,
+        )
+        return {"KUBECONFIG": str(config), **self._aws_identity(path, account, controller, folder)}
+
+    def _aws_identity(self, path: str, account: str, controller: Controller, folder: Path) -> dict[str, str]:
+        annotations = self.plane.kube.get(path)["metadata"].get("annotations") or {}
+        associations = self.aws.client("eks").list_pod_identity_associations(
+            clusterName=self.plane.name, namespace=controller.namespace, serviceAccount=account
+        )["associations"]
+        if associations:
+            token = self._token(path, controller, folder / "pod-identity-token", [POD_IDENTITY_AUDIENCE])
+            return {
+                "AWS_CONTAINER_CREDENTIALS_FULL_URI": self.pod_identity,
+                "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(token),
+            }
+        if ROLE_ANNOTATION in annotations:
+            token = self._token(path, controller, folder / "aws-token", [IRSA_AUDIENCE])
+            return {"AWS_ROLE_ARN": annotations[ROLE_ANNOTATION], "AWS_WEB_IDENTITY_TOKEN_FILE": str(token)}
+        return {}
+
+    def _token(self, path: str, controller: Controller, file: Path, audiences: list[str]) -> Path:
+        pod = controller.pod["metadata"]
+        request = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {
+                "audiences": audiences,
+                "expirationSeconds": TOKEN_SECONDS,
+                "boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": pod["name"], "uid": pod["uid"]},
+            },
+        }
+        answer = self.plane.kube.create(f"{path}/token", request)
+        file.touch(mode=0o600)
+        file.write_text(answer["status"]["token"], encoding="utf-8")
+        return file
+
+    def _show(self, controller: Controller, *, ready: bool) -> None:
+        """Show the state of the process as the state of the pod."""
+        now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+        said = "True" if ready else "False"
+        container = controller.pod["spec"]["containers"][0]
+        running = controller.process is not None and controller.process.running
+        state: Document = {"running": {"startedAt": now}} if running else {"waiting": {"reason": "CrashLoopBackOff"}}
+        status = {
+            "phase": "Running",
+            "conditions": [
+                {"type": type_, "status": said, "lastTransitionTime": now} for type_ in ("Ready", "ContainersReady")
+            ],
+            "containerStatuses": [
+                {
+                    "name": container["name"],
+                    "image": container["image"],
+                    "imageID": "",
+                    "ready": ready,
+                    "restartCount": controller.restarts,
+                    "started": running,
+                    "state": state,
+                }
+            ],
+        }
+        path = f"/api/v1/namespaces/{controller.namespace}/pods/{controller.name}/status"
+        try:
+            self.plane.kube.patch(path, {"status": status}, kind=STRATEGIC)
+        except ApiError as error:
+            if error.code != 404:
+                raise
+
+
+def _why(process: Process) -> str:
+    """Why a controller ended: its last panic or error, or else its last line."""
+    lines = process.last_words(200).splitlines()
+    return next((line for line in reversed(lines) if FAULT.search(line)), lines[-1] if lines else "it said nothing")
+
+
+def _runs(pod: Document, image: re.Pattern[str]) -> bool:
+    return any(image.search(container["image"]) for container in pod["spec"]["containers"])
+
+
+def _is_ready(pod: Document) -> bool:
+    conditions = pod.get("status", {}).get("conditions", [])
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+
+
+def _answers(port: int) -> bool:
+    try:
+        return requests.get(f"http://127.0.0.1:{port}/readyz", timeout=2).status_code == 200
+    except requests.RequestException:
+        return False
+
+
+def _environment(pod: Document, container: Document) -> Iterable[tuple[str, str]]:
+    """The environment of a container, its references to the pod and its limits resolved."""
+    for variable in container.get("env") or []:
+        source = variable.get("valueFrom", {})
+        if "value" in variable:
+            yield variable["name"], variable["value"]
+        elif "fieldRef" in source:
+            yield variable["name"], _field(pod, source["fieldRef"]["fieldPath"])
+        elif "resourceFieldRef" in source:
+            yield variable["name"], _resource(container, source["resourceFieldRef"])
+
+
+def _field(pod: Document, path: str) -> str:
+    found: Any = pod
+    for key in path.split("."):
+        found = found.get(key, {}) if isinstance(found, Mapping) else {}
+    return str(found or "")
+
+
+def _resource(container: Document, reference: Document) -> str:
+    group, _, name = reference["resource"].partition(".")
+    said = container.get("resources", {}).get(group, {}).get(name, "")
+    match = re.fullmatch(r"(\d+)([KMGT]i)?", said)
+    if match is None:
+        return said or "0"
+    divisor = re.fullmatch(r"(\d+)([KMGT]i)?", str(reference.get("divisor") or "1"))
+    unit = int(divisor[1]) * BYTES[divisor[2] or ""] if divisor else 1
+    return str(int(match[1]) * BYTES[match[2] or ""] // (unit or 1))
+
+
+def follow(logs: Callable[[], Iterable[Path]], say: Callable[[str], None], stopped: threading.Event) -> None:
+    """Say each line that logs gain, until `stopped`."""
+    read = {log: log.stat().st_size for log in logs()}
+    while not stopped.is_set():
+        for log in logs():
+            with log.open(encoding="utf-8", errors="replace") as lines:
+                lines.seek(read.get(log, 0))
+                for line in lines:
+                    say(line.rstrip("\n"))
+                read[log] = lines.tell()
+        time.sleep(0.3)

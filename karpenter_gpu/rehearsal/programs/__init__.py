@@ -1,0 +1,129 @@
+"""The programs that the rehearsal runs: built from their published modules once, and kept in the person's cache folder.
+
+Nothing is downloaded or built for what is there already, and then this takes milliseconds and starts no process.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from karpenter_gpu.errors import NotBuilt
+from karpenter_gpu.rehearsal.programs import recipes
+from karpenter_gpu.rehearsal.programs.workshop import Progress, Run, provide
+from karpenter_gpu.versions import Version
+
+__all__ = ["Programs", "Progress", "Run", "cache_folder", "programs"]
+
+
+@dataclass(frozen=True)
+class Programs:
+    """Where everything is.
+
+    Args:
+        charts: The folder with the charts `karpenter` and `karpenter-crd`, both saying they are the version asked for.
+
+        node_modules: The folder with `aws-cdk` and the AWS SDK clients.
+
+        kubernetes: The version of the three programs of Kubernetes, patch included.
+
+        karpenter_asked: The Karpenter of the template.
+
+        karpenter_built: The Karpenter whose controller this is.
+
+        notes: What a report must say about the versions, a sentence each.
+    """
+
+    etcd: Path
+    kube_apiserver: Path
+    kube_controller_manager: Path
+    kube_scheduler: Path
+    karpenter: Path
+    kwok: Path
+    registry: Path
+    charts: Path
+    node_modules: Path
+    kubernetes: str
+    karpenter_asked: str
+    karpenter_built: str
+    notes: tuple[str, ...]
+
+
+def cache_folder() -> Path:
+    """Where programs are kept: `karpenter-gpu` in the person's cache folder, which XDG_CACHE_HOME moves."""
+    return user_cache_path("karpenter-gpu")
+
+
+def run_captured(args: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, with nothing to read and its output kept."""
+    return subprocess.run(
+        args,
+        cwd=cwd,
+        env=env,
+        check=False,
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        encoding="utf-8",
+        errors="replace",
+    )
+
+
+def programs(
+    *, kubernetes: str, karpenter: str, progress: Progress, cache: Path | None = None, run: Run = run_captured
+) -> Programs:
+    """Provide every program, building those that are not there.
+
+    Args:
+        kubernetes: A minor, `1.36`, or a full version, `1.36.4`.
+
+        karpenter: The version of the template. If it cannot be built, the nearest that can is, and `notes` says so.
+
+        progress: Is told what takes its time.
+
+        cache: Where they are kept; `cache_folder()` if not said.
+
+        run: Runs a command, `run(args, cwd=..., env=...)`, with its output captured as text.
+
+    Raises:
+        NotBuilt: One of them cannot be had; those that were built before it are kept.
+    """
+    version = recipes.kubernetes_version(kubernetes)
+    asked = _karpenter_version(karpenter)
+    built = recipes.nearest_karpenter(asked)
+    charts = recipes.KarpenterCharts(str(asked), str(built))
+    node = recipes.NodePackages(recipes.NODE_PACKAGES)
+    servers = [recipes.kubernetes(name, version) for name in recipes.KUBERNETES_PROGRAMS]
+    binaries = [recipes.registry(), recipes.kwok(), recipes.etcd(), recipes.karpenter(built), *servers]
+    found = provide([node, charts, *binaries], cache=cache or cache_folder(), run=run, progress=progress)
+    paths = {program.name.replace("-", "_"): found[program.key] / program.name for program in binaries}
+    source = recipes.KarpenterCharts.source(found[charts.key])
+    return Programs(
+        **paths,
+        charts=found[charts.key],
+        node_modules=found[node.key] / "node_modules",
+        kubernetes=version,
+        karpenter_asked=str(asked),
+        karpenter_built=str(built),
+        notes=tuple(_notes(str(asked), str(built), source)),
+    )
+
+
+def _karpenter_version(asked: str) -> Version:
+    try:
+        return Version.parse(asked)
+    except ValueError as error:
+        raise NotBuilt(f"the version of Karpenter {error}") from None
+
+
+def _notes(asked: str, built: str, charts: str) -> Iterator[str]:
+    if built != asked:
+        yield (
+            f"Karpenter {asked} is rehearsed with the controller of {built}, the nearest release that is known to build "
+            "from its published modules"
+        )
+    if charts != asked:
+        yield f"the charts of Karpenter {asked} cannot be had: they are those of {charts}, with {asked} as their version"

@@ -1,0 +1,252 @@
+"""A rehearsal, from the assembly to the report."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from karpenter_gpu.errors import KarpenterGpuError, NotBuilt, RehearsalError
+from karpenter_gpu.rehearsal import diagnosis
+from karpenter_gpu.rehearsal.account import Account, Said
+from karpenter_gpu.rehearsal.assembly import Assembly
+from karpenter_gpu.rehearsal.cloudformation.engine import Event
+from karpenter_gpu.rehearsal.cluster.pods import follow
+from karpenter_gpu.rehearsal.inventory import inventory
+from karpenter_gpu.rehearsal.observer import Observer
+from karpenter_gpu.rehearsal.processes import Processes
+from karpenter_gpu.rehearsal.programs import Programs, Progress, programs
+from karpenter_gpu.rehearsal.result import FAILED, NOT_PLAYED, PASSED, Billed, Outcome, Result
+from karpenter_gpu.rehearsal.scene import NAMESPACE, Scene
+from karpenter_gpu.rehearsal.stories import STORIES, NotPlayed, Story
+from karpenter_gpu.rehearsal.timeline import Moment, Timeline
+
+# Shown of a stack's events: its own and those that failed; the others are many, and the report has them.
+SHOWN_TYPES = ("AWS::CloudFormation::Stack",)
+
+
+class Stage(Progress, Protocol):
+    """Where a rehearsal tells how it goes."""
+
+    def moment(self, moment: Moment) -> None:
+        """Something happened."""
+
+    def kept(self, account: Account) -> None:
+        """Everything stands and stays; returns when it is to go."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to rehearse.
+
+    Args:
+        stories: The stories to play, in this order.
+
+        keep: Whether everything stays after the stories until the person says otherwise.
+
+        follow: Whether the controller's log is noted line by line.
+
+        port: The port of the emulated AWS; a free one when 0.
+
+        cache: Where programs are kept; the person's cache folder when left out.
+    """
+
+    stories: Sequence[Story] = STORIES
+    keep: bool = False
+    follow: bool = False
+    port: int = 0
+    cache: Path | None = None
+
+
+def rehearse(folder: Path, stage: Stage, options: Options = Options()) -> Result:
+    """Deploy an assembly here, play stories on it, destroy it, and tell what was seen.
+
+    Args:
+        folder: The cloud assembly, as `cdk synth` wrote it.
+
+        stage: Is told how it goes.
+
+        options: How.
+
+    Raises:
+        RehearsalError: It could not begin: a program that cannot be built, an assembly that cannot be read, a port that
+            is taken. What goes wrong after that is in the result.
+    """
+    assembly = Assembly.read(folder)
+    kubernetes, karpenter = assembly.kubernetes, assembly.karpenter
+    with Processes() as processes:
+        built = programs(
+            kubernetes=kubernetes, karpenter=karpenter, progress=stage, cache=options.cache, run=processes.run
+        )
+        run = _Run(assembly, built, processes, stage, options)
+        return run.play()
+
+
+def node() -> Path:
+    """The Node.js that the CDK's command line runs on.
+
+    Raises:
+        NotBuilt: There is none.
+    """
+    found = os.environ.get("JSII_NODE") or shutil.which("node")
+    if not found:
+        raise NotBuilt(
+            "there is no Node.js here, which the CDK's command line runs on; pip install 'karpenter-gpu[rehearsal]' brings one"
+        )
+    return Path(found)
+
+
+@dataclass
+class _Run:
+    assembly: Assembly
+    programs: Programs
+    processes: Processes
+    stage: Stage
+    options: Options
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def play(self) -> Result:
+        self.timeline = Timeline(self.stage.moment)
+        left: tuple[str, ...] | None = None
+        self.observers: list[Observer] = []
+        with Account(
+            self.assembly, self.programs, self.processes, node=node(), port=self.options.port, heard=self._heard
+        ) as account:
+            account.bootstrap()
+            before = inventory(account.aws.client)
+            try:
+                if self._act("deploy", "cdk deploy", lambda: self._deploy(account)):
+                    self._stories(account)
+                    if self.options.keep:
+                        self.stage.kept(account)
+                    if self._act("destroy", "cdk destroy", lambda: self._destroy(account)):
+                        left = tuple(sorted(inventory(account.aws.client) - before))
+            finally:
+                for observer in self.observers:
+                    observer.stop()
+            unknown = tuple(f"{one.service}:{one.action}: {one.reason}" for one in account.aws.unknown)
+        return self._result(left, unknown)
+
+    def _result(self, left: tuple[str, ...] | None, unknown: tuple[str, ...]) -> Result:
+        seen = [instance for observer in self.observers for instance in observer.instances.values()]
+        return Result(
+            stacks=tuple(stack.name for stack in self.assembly.stacks),
+            region=self.assembly.region,
+            kubernetes=self.programs.kubernetes,
+            karpenter=self.programs.karpenter_built,
+            notes=self.programs.notes,
+            outcomes=tuple(self.outcomes),
+            moments=tuple(self.timeline),
+            billed=tuple(Billed(i.id, i.type, i.pool, i.spot, i.began, i.ended, i.price) for i in seen),
+            left=left,
+            unknown=tuple(dict.fromkeys(unknown)),
+            seconds=self.timeline.now,
+        )
+
+    def _act(self, name: str, title: str, work: Callable[[], None]) -> bool:
+        """Do one act and note how it went; whether it passed or was not played."""
+        began = self.timeline.now
+        self.timeline.add("story", name, "begins", title)
+        verdict, reason = PASSED, ""
+        try:
+            work()
+        except NotPlayed as not_played:
+            verdict, reason = NOT_PLAYED, str(not_played)
+        except KarpenterGpuError as error:
+            verdict, reason = FAILED, str(error)
+        self.timeline.add("story", name, verdict, reason)
+        self.outcomes.append(Outcome(name, title, verdict, reason, began, self.timeline.now))
+        return verdict != FAILED
+
+    def _deploy(self, account: Account) -> None:
+        said = self._while_it_can(account, account.deploy)
+        if said.exit_code:
+            raise RehearsalError(f"cdk deploy failed: {self._first_failure() or last_line(said.output)}")
+        if not account.clusters:
+            raise RehearsalError("the stacks were deployed, and none of them made a cluster")
+
+    def _destroy(self, account: Account) -> None:
+        said = account.destroy()
+        alive = [stack.name for stack in account.cloudformation.stacks.values() if stack.deleted is None]
+        kept = [name for name in alive if name in {stack.name for stack in self.assembly.stacks}]
+        if said.exit_code or kept:
+            raise RehearsalError(
+                f"cdk destroy failed: {self._first_failure('DELETE_FAILED') or last_line(said.output)}"
+            )
+
+    def _while_it_can(self, account: Account, work: Callable[[], Said]) -> Said:
+        """Wait for the CDK's command line, but not for what cannot come: a controller that ends again and again."""
+        answers: list[Said] = []
+        thread = threading.Thread(target=lambda: answers.append(work()), daemon=True, name="cdk")
+        thread.start()
+        while thread.is_alive():
+            thread.join(1)
+            for plane in list(account.clusters.values()):
+                for reason in diagnosis.controller(account, plane):
+                    raise RehearsalError(reason)
+        return answers[0]
+
+    def _first_failure(self, status: str = "CREATE_FAILED") -> str:
+        failures = [one for one in self.timeline if one.lane == "stack" and one.what.startswith(status)]
+        failures = failures or [one for one in self.timeline if one.lane == "stack" and "FAILED" in one.what]
+        return f"{failures[0].about}: {failures[0].detail}" if failures else ""
+
+    def _stories(self, account: Account) -> None:
+        (plane, *_) = account.clusters.values()
+        observer = Observer(plane.kube, lambda: account.aws.client("ec2"), self.timeline, NAMESPACE)
+        self.observers.append(observer)
+        observer.start()
+        with self._following(account, observer):
+            scene = Scene(account, plane, self.timeline, observer)
+            for story in self.options.stories:
+                passed = self._act(story.name, story.title, lambda: self._play(story, scene))  # noqa: B023
+                if not passed and diagnosis.why(account, plane):
+                    # What is broken is broken for the stories after it, too.
+                    break
+
+    @staticmethod
+    def _play(story: Story, scene: Scene) -> None:
+        try:
+            story.play(scene)
+        finally:
+            with contextlib.suppress(KarpenterGpuError):
+                scene.clear()
+
+    @contextlib.contextmanager
+    def _following(self, account: Account, observer: Observer) -> Iterator[None]:
+        """Note what Karpenter's log says while the stories play."""
+        stopped = threading.Event()
+
+        def logs() -> list[Path]:
+            return [log for pods in list(account.pods.values()) for log in pods.logs()]
+
+        thread = threading.Thread(target=follow, args=(logs, observer.karpenter, stopped), daemon=True, name="follow")
+        thread.start()
+        try:
+            yield
+        finally:
+            stopped.set()
+            thread.join(2)
+
+    def _heard(self, event: Event) -> None:
+        what = event.status if event.type in SHOWN_TYPES else f"{event.status} {event.type}"
+        self.timeline.add("stack", event.logical_id, what, event.reason)
+
+
+def last_line(text: str) -> str:
+    """The last line that says something."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "it said nothing"
+
+
+def wait_for_the_person(stopped: threading.Event) -> None:
+    """Wait until the person presses ctrl-C, or `stopped`."""
+    with contextlib.suppress(KeyboardInterrupt):
+        while not stopped.is_set():
+            time.sleep(0.5)

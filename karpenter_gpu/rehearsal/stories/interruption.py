@@ -1,0 +1,50 @@
+"""AWS takes a spot instance back: two minutes' notice through the queue, a replacement first, then the old node drains."""
+
+from __future__ import annotations
+
+from karpenter_gpu.errors import StoryFailed
+from karpenter_gpu.rehearsal.scene import Scene
+from karpenter_gpu.rehearsal.stories.story import NotPlayed, Story
+
+WARNING = "EC2 Spot Instance Interruption Warning"
+
+
+def play(scene: Scene) -> None:
+    pool = scene.pool(lambda one: "spot" in one.capacity_types)
+    if pool is None:
+        raise NotPlayed("no GPU pool of this stack uses spot")
+
+    workload = scene.start("on-spot", pool=pool, capacity_type="spot")
+    scene.until("the pod to run on a spot instance", lambda: workload.pods("Running"), seconds=90)
+    (node,) = workload.nodes()
+    old = scene.instance_of(node)
+    known = {one.id for one in scene.instances()} | {old}
+
+    arn = f"arn:{scene.account.aws.world.partition}:ec2:{scene.account.aws.region}:{scene.account.aws.account}:instance/{old}"
+    told = scene.account.aws.put_aws_event(
+        "aws.ec2", WARNING, {"instance-id": old, "instance-action": "terminate"}, [arn]
+    )
+    scene.timeline.add("story", old, "AWS gives two minutes' notice", WARNING)
+    if not told:
+        raise StoryFailed(
+            f"AWS's '{WARNING}' reaches no queue: no EventBridge rule of the stack carries it to one that lets it in, so "
+            "Karpenter never hears that an instance is taken back"
+        )
+
+    new = scene.until(
+        "a replacement to be launched",
+        lambda: next((one.id for one in scene.instances() if one.id not in known and one.pool == pool.name), None),
+    )
+    alive = {one.id for one in scene.instances()}
+    scene.check("the replacement was launched while the old instance still ran", holds=old in alive)
+    scene.until("the pod to run on the replacement", lambda: _runs_on(scene, workload.nodes(), new), seconds=90)
+    scene.until(
+        "the old instance to be terminated", lambda: old not in {one.id for one in scene.instances()}, seconds=90
+    )
+
+
+def _runs_on(scene: Scene, nodes: set[str], id: str) -> bool:
+    return any(scene.instance_of(node) == id for node in nodes)
+
+
+STORY = Story("interruption", "a spot instance is taken back, and the pod moves", play)

@@ -1,0 +1,65 @@
+"""The device plugin is missing: the node is up, bills and is of no use, and Karpenter never takes it away by itself."""
+
+from __future__ import annotations
+
+from karpenter_gpu.errors import StoryFailed
+from karpenter_gpu.rehearsal.cluster.kube import Document
+from karpenter_gpu.rehearsal.cluster.pods import DEVICE_PLUGIN_IMAGE
+from karpenter_gpu.rehearsal.diagnosis import useless
+from karpenter_gpu.rehearsal.scene import GPU, Scene, condition
+from karpenter_gpu.rehearsal.stories.story import NotPlayed, Story
+
+DAEMONS = "/apis/apps/v1/daemonsets"
+# What only the API server writes.
+SERVERS = ("uid", "resourceVersion", "creationTimestamp", "generation", "managedFields")
+
+
+def play(scene: Scene) -> None:
+    plugin = next((one for one in scene.kube.items(DAEMONS) if _is_plugin(one)), None)
+    if plugin is None:
+        raise NotPlayed("the stack has no DaemonSet of NVIDIA's device plugin")
+    path = f"/apis/apps/v1/namespaces/{plugin['metadata']['namespace']}/daemonsets"
+    scene.kube.delete(f"{path}/{plugin['metadata']['name']}")
+    scene.timeline.add("story", plugin["metadata"]["name"], "taken away")
+    try:
+        workload = scene.start("without-plugin")
+        claim = scene.until(
+            "a node to register",
+            lambda: next((one for one in scene.claims() if condition(one, "Registered") == "True"), None),
+            seconds=60,
+        )
+        name = claim["status"]["nodeName"]
+        scene.until("the node to be ready", lambda: condition(scene.node(name), "Ready") == "True")
+        node = scene.node(name)
+        scene.check("the node shows no GPU", holds=GPU not in node["status"]["capacity"])
+        scene.check("its pod does not run", holds=not workload.pods("Running"))
+        id = scene.instance_of(name)
+        price = sum(one.price for one in scene.instances() if one.id == id)
+        reason = useless(scene.kube, node)
+        scene.timeline.add("story", "noticed", reason, f"${price:.2f} an hour until somebody looks")
+        if "no DaemonSet" not in reason:
+            raise StoryFailed(f"the reason should be the missing DaemonSet, and it is: {reason}")
+        scene.check(
+            "Karpenter does not count the node as initialized",
+            holds=condition(
+                scene.kube.get(f"/apis/karpenter.sh/v1/nodeclaims/{claim['metadata']['name']}"), "Initialized"
+            )
+            != "True",
+        )
+    finally:
+        scene.kube.create(path, _bare(plugin))
+        scene.timeline.add("story", plugin["metadata"]["name"], "put back")
+    scene.until("the pod to run once the device plugin is back", lambda: workload.pods("Running"))
+
+
+def _is_plugin(daemon: Document) -> bool:
+    return any(DEVICE_PLUGIN_IMAGE.search(one["image"]) for one in daemon["spec"]["template"]["spec"]["containers"])
+
+
+def _bare(daemon: Document) -> Document:
+    """The DaemonSet as it was asked for."""
+    metadata = {key: value for key, value in daemon["metadata"].items() if key not in SERVERS}
+    return {"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": metadata, "spec": daemon["spec"]}
+
+
+STORY = Story("plugin", "without the device plugin a node bills and is of no use, and it is seen", play)
