@@ -1,18 +1,19 @@
-# make synth     the CloudFormation of the platform, in cdk.out        PROFILE=walkthrough, CONTEXT='-c cluster.name=...'
+# make synth     the CloudFormation of the platform, in cdk.out        PROFILE=walkthrough, ARGS='-c cluster.name=...'
 # make test      the fast suite
-# make rehearse  deploys cdk.out on this machine and plays the GPU story        PROFILE=..., ARGS='--story scale --keep --follow'
-# make check     all that CI runs but the rehearsal
+# make rehearse  deploys cdk.out on this machine and plays the GPU story        PROFILE, ARGS, OPTIONS='--story scale --keep --follow'
+# make prove     rehearsals of both profiles, of stacks broken on purpose, killed and stopped        OPTIONS='-k walkthrough'
+# make check     format, lint, types, architecture, fast suite, templates, wheel
 # make bench     the figures of docs/benchmarks.md, measured here
 # make docs      the generated pages of docs/
 PYTHON ?= python3
 PROFILE ?= default
-CONTEXT ?=
 ARGS ?=
+OPTIONS ?=
 BIN := .venv/bin
 CDK := $(BIN)/cdk
 
 .DEFAULT_GOAL := synth
-.PHONY: synth test rehearse check format lint types architecture templates wheel docs bench clean
+.PHONY: synth test rehearse prove check format lint types architecture templates wheel docs bench clean
 # No telemetry, no notices: nothing but the registries at set-up is ever asked.
 export CDK_DISABLE_CLI_TELEMETRY := true
 # The CDK is installed without bytecode, which is then written for the modules that are used.
@@ -20,7 +21,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 synth: .venv/.synth
 	@rm -rf cdk.out
-	@$(CDK) synth --quiet -c profile=$(PROFILE) $(CONTEXT)
+	@$(CDK) synth --quiet -c profile=$(PROFILE) $(ARGS)
 	@echo "cdk.out holds the template, EksGpuStack.template.json, and its assets"
 
 test: .venv/.dev
@@ -28,7 +29,11 @@ test: .venv/.dev
 
 # What was synthesized, and the stories on it; the report is rehearsal.html. The first run builds the real programs.
 rehearse: .venv/.rehearsal synth
-	@$(BIN)/karpenter-gpu rehearse cdk.out $(ARGS)
+	@$(BIN)/karpenter-gpu rehearse cdk.out $(OPTIONS)
+
+# The slow proof: whole rehearsals of both profiles, of stacks that are broken on purpose, killed and stopped.
+prove: .venv/.dev
+	@$(BIN)/pytest -m rehearsal tests/rehearsal/test_rehearsals.py $(OPTIONS)
 
 check: format lint types architecture test templates wheel
 

@@ -69,10 +69,13 @@ class Processes:
         self._watchdog = subprocess.Popen(
             [sys.executable, "-I", "-S", str(Path(__file__).with_name("watchdog.py")), str(self.folder)],
             stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             **_in_group(0),
         )
+        if self._watchdog.stdout:
+            with self._watchdog.stdout as ready:
+                ready.read(1)
 
     def __enter__(self) -> Self:
         return self

@@ -18,6 +18,7 @@ def main() -> None:
     folder = sys.argv[1]
     for ignored in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
+    os.write(1, b"!")  # Nothing is started before signals do no harm.
     while os.read(0, 4096):
         pass
     group = os.getpgrp()

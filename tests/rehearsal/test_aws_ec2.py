@@ -235,3 +235,25 @@ def test_gpu_types_are_described_and_moto_is_asked_once(world, monkeypatch):
 def test_reservations_and_placement_groups_are_empty(world):
     assert world.ec2.describe_capacity_reservations()["CapacityReservations"] == []
     assert world.ec2.describe_placement_groups()["PlacementGroups"] == []
+
+
+def test_instances_are_found_by_all_of_several_tag_keys(world):
+    (launched,) = world.fleet()["Instances"][0]["InstanceIds"]
+    other = world.ec2.run_instances(
+        ImageId=world.image,
+        InstanceType="m6i.large",
+        MinCount=1,
+        MaxCount=1,
+        TagSpecifications=[{"ResourceType": "instance", "Tags": [{"Key": "of", "Value": "a node group"}]}],
+    )["Instances"][0]["InstanceId"]
+    filters = [{"Name": "tag-key", "Values": [key]} for key in ("karpenter.sh/nodepool", "of")]
+    found = [one for r in world.ec2.describe_instances(Filters=filters)["Reservations"] for one in r["Instances"]]
+    ids = [one["InstanceId"] for one in found]
+    assert launched in ids
+    assert other not in ids
+
+
+def test_an_instance_that_is_asked_for_twice_is_shown_once(world):
+    (id,) = world.fleet()["Instances"][0]["InstanceIds"]
+    found = world.ec2.describe_instances(InstanceIds=[id, id])["Reservations"]
+    assert [one["InstanceId"] for reservation in found for one in reservation["Instances"]] == [id]

@@ -109,3 +109,8 @@ def test_the_service_account_key_is_a_pair(tmp_path):
     path, public = service_account_key(tmp_path)
     private = serialization.load_pem_private_key(path.read_bytes(), None)
     assert private.public_key().public_numbers() == public.public_numbers()
+
+
+def test_the_authority_has_the_name_that_names_its_file(authority):
+    (name,) = loaded(authority.file).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    assert (name.value, authority.file.name) == ("kubernetes", "kubernetes.pem")

@@ -1,6 +1,8 @@
 """The engine with resource types that only write down what is asked of them."""
 
+import copy
 import threading
+import time
 from collections import Counter
 from types import SimpleNamespace
 
@@ -17,6 +19,7 @@ from karpenter_gpu.rehearsal.cloudformation.engine import (
     wait_until_still,
 )
 from karpenter_gpu.rehearsal.cloudformation.resource import HalfMade, Made, ResourceType
+from karpenter_gpu.rehearsal.processes import wait_for
 
 PROPERTIES = frozenset({"Name", "Size", "Uses"})
 
@@ -71,19 +74,18 @@ class World:
         self.standing[id] = properties
         return Made(id, {"Arn": f"arn:{id}", "Size": properties.get("Size", 0)})
 
-    def update(self, context, id, old, new):
+    def update(self, context, id, _, new):
         self.note(f"update {context.logical_id}")
-        assert self.standing[id] == old or f"update {context.logical_id}" in self.breaks or self.stack.status.startswith("UPDATE_ROLLBACK")
         self.standing[id] = new
         return Made(id, {"Arn": f"arn:{id}", "Size": new.get("Size", 0)})
 
-    def delete(self, context, id, properties):
+    def delete(self, _, id, __):
         self.note(f"delete {id}")
         del self.standing[id]
 
     def deploy(self, resources, **more):
         """Create the stack, or update it to other resources; what was called."""
-        before = Stack(**{**vars(self.stack)})
+        before = copy.copy(self.stack)
         self.stack.parsed = {"Resources": resources, **more}
         self.stack.template = str(resources)
         self.calls.clear()
@@ -105,7 +107,9 @@ def unknown(name):
 
 
 def thing(*uses, kind="Thing", **properties):
-    attributes = {key: properties.pop(key) for key in ("DeletionPolicy", "UpdateReplacePolicy", "Condition") if key in properties}
+    attributes = {
+        key: properties.pop(key) for key in ("DeletionPolicy", "UpdateReplacePolicy", "Condition") if key in properties
+    }
     said = {**properties, **({"Uses": [{"Ref": use} for use in uses]} if uses else {})}
     return {"Type": kind, "Properties": said, **attributes}
 
@@ -193,8 +197,14 @@ def test_the_events_of_a_failed_creation_name_the_resource_and_the_reason(world)
 
 
 def test_what_is_under_way_beside_a_failure_is_made_and_then_deleted(world):
-    failed, slow = threading.Event(), threading.Event()
-    world.hooks = {"create Slow": lambda: (slow.set(), failed.wait(5)), "create Bad": lambda: (slow.wait(5), failed.set())}
+    begun = threading.Event()
+
+    def slow():
+        begun.set()
+        wait_for("the failure", lambda: "CREATE_FAILED" in world.statuses("Bad"), seconds=5, every=0.01)
+        time.sleep(0.05)
+
+    world.hooks = {"create Slow": slow, "create Bad": lambda: begun.wait(5)}
     world.breaks = {"create Bad": ValueError("bad")}
     calls = world.deploy({"Slow": thing(), "Bad": thing(), "After": thing("Slow")})
     assert calls[-1] == "delete Slow-1"
@@ -250,6 +260,18 @@ def test_a_deletion_that_fails_names_the_resource_and_keeps_what_it_needs(world)
     assert world.reason("DELETE_FAILED") == "in use"
     assert list(world.stack.standing) == ["A", "B"]
     assert world.stack.deleted is None
+
+
+def test_a_deletion_goes_on_beside_what_failed(world):
+    def after_the_failure():
+        wait_for("the failure", lambda: "DELETE_FAILED" in world.statuses("Bad"), seconds=5, every=0.01)
+        time.sleep(0.05)
+
+    world.deploy({"Bad": thing(), "A": thing(), "B": thing("A")})
+    world.breaks = {"delete Bad-1": ValueError("in use")}
+    world.hooks = {"delete B-1": after_the_failure}
+    world.engine.delete(world.stack)
+    assert list(world.standing) == ["Bad-1"]
 
 
 def test_a_second_deletion_finishes(world):

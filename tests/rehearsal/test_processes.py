@@ -95,7 +95,9 @@ def test_close_ends_the_last_started_first(tmp_path):
     processes = Processes(tmp_path)
     note = tmp_path / "order"
     for name in ("database", "server"):
-        process = processes.start(name, ["sh", "-c", f"trap 'echo {name} >> {note}; exit' TERM; echo up; while :; do sleep 0.02; done"])
+        process = processes.start(
+            name, ["sh", "-c", f"trap 'echo {name} >> {note}; exit' TERM; echo up; while :; do sleep 0.02; done"]
+        )
         said(process, "up")
     processes.close()
     assert note.read_text().split() == ["server", "database"]

@@ -1,5 +1,8 @@
 import threading
+import time
+from types import SimpleNamespace
 
+from karpenter_gpu.rehearsal import timeline
 from karpenter_gpu.rehearsal.timeline import Moment, Timeline
 
 
@@ -28,6 +31,25 @@ def test_after_has_what_came_since():
 def test_a_moment_is_one_line():
     assert str(Moment(3.25, "pod", "web", "bound", "to n1")) == "    3.2 s  pod       web  bound: to n1"
     assert str(Moment(130, "nodeclaim", "web", "gone")) == "  130.0 s  nodeclaim web  gone"
+
+
+def test_moments_of_two_threads_stand_in_the_order_of_their_seconds(monkeypatch):
+    line, entered = Timeline(), threading.Event()
+
+    def slow():
+        seconds = time.perf_counter()
+        if threading.current_thread() is thread:
+            entered.set()
+            time.sleep(0.05)
+        return seconds
+
+    thread = threading.Thread(target=lambda: line.add("pod", "first", "seen"))
+    monkeypatch.setattr(timeline, "time", SimpleNamespace(monotonic=slow))
+    thread.start()
+    assert entered.wait(5)
+    line.add("pod", "second", "seen")
+    thread.join()
+    assert [moment.about for moment in line] == ["first", "second"]
 
 
 def test_many_may_add_while_one_reads():

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from karpenter_gpu.rehearsal.processes import wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -14,9 +16,10 @@ import sys, time
 from pathlib import Path
 from karpenter_gpu.rehearsal.processes import Processes
 processes = Processes(Path(sys.argv[1]))
-plain = processes.start("plain", ["sleep", "600"])
-deaf = processes.start("deaf", ["sh", "-c", "trap '' TERM; sleep 601 & echo $!; while :; do sleep 1; done"])
-while not deaf.last_words():
+note = Path(sys.argv[1]).with_suffix(".note")
+plain = processes.start("plain", ["sh", "-c", f"trap 'touch {note}; exit' TERM; echo up; sleep 600 & wait"])
+deaf = processes.start("deaf", ["sh", "-c", "trap '' TERM; sleep 601 & echo $!; wait"])
+while not (deaf.last_words() and plain.last_words()):
     time.sleep(0.02)
 print(processes._watchdog.pid, plain._popen.pid, deaf._popen.pid, deaf.last_words(), flush=True)
 HOW
@@ -35,37 +38,65 @@ def lives(pid):
     return True
 
 
-def parent(folder, how):
+def started(folder, how):
     # The package without its __init__, which takes a second to import the CDK.
     program = PACKAGE.format(path=str(ROOT / "karpenter_gpu")) + PARENT.replace("HOW", how)
-    started = subprocess.Popen([sys.executable, "-c", program, str(folder)], stdout=subprocess.PIPE, text=True)
-    with started.stdout:
-        return started, [int(pid) for pid in started.stdout.readline().split()]
+    parent = subprocess.Popen([sys.executable, "-c", program, str(folder)], stdout=subprocess.PIPE, text=True)
+    with parent.stdout:
+        return parent, [int(pid) for pid in parent.stdout.readline().split()]
 
 
-def test_all_end_and_the_folder_goes_when_the_parent_is_killed(tmp_path):
-    killed, pids = parent(tmp_path, "time.sleep(600)")
-    assert len(pids) == 4
+def killed(folder):
+    parent, pids = started(folder, "time.sleep(600)")
     assert all(lives(pid) for pid in pids)
-    assert len(list(tmp_path.iterdir())) == 1
-    os.kill(killed.pid, signal.SIGKILL)
-    assert killed.wait() == -signal.SIGKILL
-    wait_for("the end of all", lambda: not any(lives(pid) for pid in pids), seconds=8, every=0.05)
-    wait_for("the folder's end", lambda: not list(tmp_path.iterdir()), seconds=3, every=0.05)
+    os.kill(parent.pid, signal.SIGKILL)
+    assert parent.wait() == -signal.SIGKILL
+    return pids
 
 
-def test_all_end_when_the_parent_forgets_to_close(tmp_path):
-    ended, pids = parent(tmp_path, "sys.exit(3)")
-    assert ended.wait() == 3
-    wait_for("the end of all", lambda: not any(lives(pid) for pid in pids), seconds=8, every=0.05)
-    wait_for("the folder's end", lambda: not list(tmp_path.iterdir()), seconds=3, every=0.05)
+def forgetful(folder):
+    parent, pids = started(folder, "sys.exit(3)")
+    assert parent.wait() == 3
+    return pids
 
 
-def test_the_watchdog_outlives_signals_that_are_meant_for_the_rehearsal(tmp_path):
-    killed, (watchdog, *others) = parent(tmp_path, "time.sleep(600)")
+def signalled(folder):
+    parent, pids = started(folder, "time.sleep(600)")
     for sent in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        os.kill(watchdog, sent)
-    assert lives(watchdog)
-    killed.kill()
-    killed.wait()
-    wait_for("the end of all", lambda: not any(map(lives, [watchdog, *others])), seconds=8, every=0.05)
+        os.kill(pids[0], sent)
+    parent.kill()
+    parent.wait()
+    return pids
+
+
+WAYS = (killed, forgetful, signalled)
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    """The folder and the processes of each way to end; all at once, as each takes the watchdog's seconds of grace."""
+    folders = {way: tmp_path_factory.mktemp(way.__name__) for way in WAYS}
+    return {way: (folder, way(folder)) for way, folder in folders.items()}
+
+
+def assert_nothing_is_left(folder, pids):
+    assert len(pids) == 4
+    wait_for("the end of all", lambda: not any(lives(pid) for pid in pids), seconds=8, every=0.05)
+    wait_for("the folder's end", lambda: not list(folder.iterdir()), seconds=3, every=0.05)
+
+
+def test_all_end_and_the_folder_goes_when_the_parent_is_killed(ended):
+    assert_nothing_is_left(*ended[killed])
+
+
+def test_all_end_when_the_parent_forgets_to_close(ended):
+    assert_nothing_is_left(*ended[forgetful])
+
+
+def test_the_watchdog_outlives_signals_that_are_meant_for_the_rehearsal(ended):
+    assert_nothing_is_left(*ended[signalled])
+
+
+def test_what_can_end_by_itself_is_let_to(ended):
+    folder, _ = ended[killed]
+    wait_for("the note", folder.with_suffix(".note").exists, seconds=3, every=0.05)

@@ -93,8 +93,9 @@ class CloudFormation:
     def answer(self, form: Mapping[str, list[str]]) -> tuple[int, str]:
         """The HTTP status and the XML that answer a request's form."""
         name = form.get("Action", [""])[0]
-        if name not in self._model.operation_names:
-            said = f"Could not find operation {escape(name)}"
+        handler = getattr(self, f"_{name}", None)
+        if name not in self._model.operation_names or handler is None:
+            said = f"the rehearsal does not know CloudFormation's {escape(name)}"
             return (
                 400,
                 f"<ErrorResponse><Error><Code>InvalidAction</Code><Message>{said}</Message></Error></ErrorResponse>",
@@ -110,13 +111,9 @@ class CloudFormation:
             "url_params": {},
         }
         asked = QueryParser(operation).parse(request)
-        handler = getattr(self, f"_{name}", None)
         result: Any
         try:
-            if handler is None:
-                result = ValidationError(f"the rehearsal does not know CloudFormation's {name}", "InvalidAction")
-            else:
-                result = handler(asked or {})
+            result = handler(asked or {})
         except ValidationError as error:
             result = error
         except KarpenterGpuError as error:
@@ -354,7 +351,8 @@ class CloudFormation:
         change_set = self._change_set(asked)
         if change_set.execution != "AVAILABLE":
             raise ValidationError(
-                f"ChangeSet [{change_set.id}] cannot be executed in its current status of [{change_set.status}]"
+                f"ChangeSet [{change_set.id}] cannot be executed in its current status of [{change_set.status}]",
+                "InvalidChangeSetStatus",
             )
         stack = self.stack(change_set.stack_id)
         if stack.status not in (*UPDATABLE, "REVIEW_IN_PROGRESS"):
@@ -397,6 +395,9 @@ class CloudFormation:
     def _GetStackPolicy(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         self.stack(asked["StackName"])
         return {}
+
+    def _ListHookResults(self, _: Mapping[str, Any]) -> dict[str, Any]:
+        return {"HookResults": []}
 
     def _ListExports(self, _: Mapping[str, Any]) -> dict[str, Any]:
         return {"Exports": []}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import urllib.parse
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Final
 
 from moto.core.utils import utcnow
@@ -16,6 +19,23 @@ from karpenter_gpu.rehearsal.aws.world import Operations, World
 _PAGE: Final = 1000
 # Operations whose answer depends on nothing but the request: moto takes a second over some of them.
 _STATIC: Final = ("DescribeInstanceTypes", "DescribeInstanceTypeOfferings")
+
+
+def _keys_of(instance: dict[str, Any]) -> set[str]:
+    """The keys of an instance's tags."""
+    return {tag["Key"] for tag in instance.get("Tags", [])}
+
+
+def _each_once(call: Call) -> Call:
+    """The call without an instance's id that it has already: moto fails at a second one."""
+    form = dict(urllib.parse.parse_qsl(body_of(call.environ).decode(), keep_blank_values=True))
+    asked = [(key, value) for key, value in form.items() if key.startswith("InstanceId.")]
+    again = {key for at, (key, value) in enumerate(asked) if value in [earlier for _, earlier in asked[:at]]}
+    if not again:
+        return call
+    body = urllib.parse.urlencode({key: value for key, value in form.items() if key not in again}).encode()
+    environ = {**call.environ, "wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
+    return replace(call, environ=environ)
 
 
 def _refuse_dry_run(call: Call) -> None:
@@ -38,6 +58,7 @@ class Ec2:
         table = {
             "RegisterImage": self.register_image,
             "CreateFleet": self.create_fleet,
+            "DescribeInstances": self.describe_instances,
             "RunInstances": self.run_instances,
             "TerminateInstances": self.terminate_instances,
             "DescribeSpotPriceHistory": self.describe_spot_price_history,
@@ -96,6 +117,19 @@ class Ec2:
             if instance["PreviousState"]["Name"] != "terminated":
                 self._world.background(self._world.hooks.instance_terminated, instance["InstanceId"])
         return answer
+
+    def describe_instances(self, call: Call) -> Any:
+        """As Karpenter 1.0 asks: one instance more than once, and two filters of one name, of which moto heeds the last."""
+        call = _each_once(call)
+        keys = [set(one["Values"]) for one in call.parameters.get("Filters", []) if one["Name"] == "tag-key"]
+        if len(keys) < 2:
+            return self._world.moto_response(call)
+        answer = self._world.moto(call)
+        for reservation in answer["Reservations"]:
+            reservation["Instances"] = [
+                one for one in reservation["Instances"] if all(_keys_of(one) & key for key in keys)
+            ]
+        return {**answer, "Reservations": [one for one in answer["Reservations"] if one["Instances"]]}
 
     def describe_static(self, call: Call) -> Any:
         _refuse_dry_run(call)

@@ -1,0 +1,94 @@
+"""Stacks that are broken on purpose: copies of a cloud assembly with one thing changed, as a person could have it."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+
+def _without(kind, holds):
+    def change(resources):
+        gone = [name for name, one in resources.items() if one["Type"] == kind and holds(name, one["Properties"])]
+        assert gone, kind
+        for name in gone:
+            del resources[name]
+        for one in resources.values():
+            needed = one.get("DependsOn", [])
+            one["DependsOn"] = [name for name in ([needed] if isinstance(needed, str) else needed) if name not in gone]
+            policy = one.get("Properties", {}).get("PolicyDocument", {})
+            if "Statement" in policy:
+                policy["Statement"] = [
+                    s for s in policy["Statement"] if not any(name in json.dumps(s) for name in gone)
+                ]
+
+    return change
+
+
+def _replaced(holds, old, new):
+    def change(resources):
+        changed = 0
+        for name, one in resources.items():
+            text = json.dumps(one)
+            if holds(name, one) and old in text:
+                resources[name] = json.loads(text.replace(old, new))
+                changed += 1
+        assert changed, old
+
+    return change
+
+
+def _rule_of_spot(name, properties):
+    return "EC2 Spot Instance Interruption Warning" in json.dumps(properties.get("EventPattern", {}))
+
+
+DISCOVERY = '{"Key": "karpenter.sh/discovery"'
+# What is broken; how; and the words that its reason must have.
+BROKEN = {
+    "access entry removed": (
+        _without("AWS::EKS::AccessEntry", lambda _, properties: properties.get("Type") == "EC2_LINUX"),
+        ("KarpenterNodeRole-gpu", "access entry"),
+    ),
+    "role trust subject wrong": (
+        _replaced(
+            lambda name, _: name.startswith("KarpenterControllerRole"), "kube-system:karpenter", "kube-system:carpenter"
+        ),
+        ("controller cannot run", "AssumeRoleWithWebIdentity"),
+    ),
+    "discovery tag missing": (
+        _replaced(lambda _, one: one["Type"] == "AWS::EC2::Subnet", DISCOVERY, '{"Key": "forgotten"'),
+        ("EC2NodeClass", "SubnetsReady"),
+    ),
+    "queue rule missing": (_without("AWS::Events::Rule", _rule_of_spot), ("Interruption Warning", "reaches no queue")),
+    "device plugin toleration wrong": (
+        _replaced(
+            lambda name, _: "DevicePlugin" in name,
+            '\\"tolerations\\":[{\\"operator\\":\\"Exists\\"}]',
+            '\\"tolerations\\":[{\\"key\\":\\"gpu\\",\\"operator\\":\\"Exists\\"}]',
+        ),
+        ("nvidia-device-plugin", "does not tolerate"),
+    ),
+    "NodePool names a class that is not there": (
+        _replaced(
+            lambda name, _: "NodePool" in name,
+            '\\"kind\\":\\"EC2NodeClass\\",\\"name\\":\\"',
+            '\\"kind\\":\\"EC2NodeClass\\",\\"name\\":\\"no-',
+        ),
+        ("NodePool", "names EC2NodeClass", "not there"),
+    ),
+}
+
+
+def broken(assembly: Path, change, folder: Path) -> Path:
+    """A copy of an assembly whose template's resources were changed, published under its new content's name."""
+    shutil.copytree(assembly, folder)
+    (template,) = folder.glob("*.template.json")
+    parsed = json.loads(template.read_text())
+    change(parsed["Resources"])
+    template.write_text(json.dumps(parsed))
+    (assets,) = folder.glob("*.assets.json")
+    for id, file in json.loads(assets.read_text())["files"].items():
+        if file["source"]["path"] == template.name:
+            new = hashlib.sha256(template.read_bytes()).hexdigest()
+            for listing in (assets, folder / "manifest.json"):
+                listing.write_text(listing.read_text().replace(id, new))
+    return folder

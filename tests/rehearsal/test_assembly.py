@@ -1,0 +1,125 @@
+import json
+
+import pytest
+
+from karpenter_gpu.errors import RehearsalError
+from karpenter_gpu.rehearsal.assembly import CLUSTER_V1, HELM_CHART, Assembly, Chart
+
+
+def stack(environment="aws://111122223333/eu-west-1", resources=None, **properties):
+    return {"environment": environment, "resources": resources or {}, "properties": properties}
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Writes a cdk.out and reads it."""
+
+    def write(**stacks):
+        artifacts = {"Tree": {"type": "cdk:tree", "properties": {"file": "tree.json"}}}
+        for id, made in stacks.items():
+            file = f"{id}.template.json"
+            (tmp_path / file).write_text(json.dumps({"Resources": made["resources"]}))
+            artifacts[id] = {
+                "type": "aws:cloudformation:stack",
+                "environment": made["environment"],
+                "properties": {"templateFile": file, **made["properties"]},
+                **({"displayName": f"App/{id}"} if id.startswith("Nested") else {}),
+            }
+        (tmp_path / "manifest.json").write_text(json.dumps({"version": "1", "artifacts": artifacts}))
+        return Assembly.read(tmp_path)
+
+    return write
+
+
+def helm(repository="oci://public.ecr.aws/karpenter/karpenter", version="1.14.3", release="karpenter"):
+    properties = {"Repository": repository, "Release": release, "Chart": release}
+    return {"Type": HELM_CHART, "Properties": {**properties, **({"Version": version} if version else {})}}
+
+
+def test_a_stack_has_its_names_its_environment_and_its_template(written):
+    assembly = written(Gpu=stack(stackName="gpu-stack", resources={"A": {"Type": "T", "Properties": {"P": 1}}}))
+    (one,) = assembly.stacks
+    assert (one.id, one.name, one.account, one.region) == ("Gpu", "gpu-stack", "111122223333", "eu-west-1")
+    assert list(one.resources("T")) == [{"P": 1}]
+    assert list(one.resources("Other")) == []
+
+
+def test_a_stack_without_a_name_has_its_ids_and_one_deep_in_the_app_its_path(written):
+    named, deep = written(Gpu=stack(), NestedGpu=stack()).stacks
+    assert (named.id, named.name) == ("Gpu", "Gpu")
+    assert (deep.id, deep.name) == ("App/NestedGpu", "NestedGpu")
+
+
+def test_the_assembly_is_for_the_environment_of_its_stacks(written):
+    assembly = written(A=stack(), B=stack("aws://unknown-account/unknown-region"))
+    assert (assembly.region, assembly.account) == ("eu-west-1", "111122223333")
+
+
+def test_an_assembly_for_any_environment_gets_one(written):
+    assembly = written(A=stack("aws://unknown-account/unknown-region"))
+    assert (assembly.region, assembly.account) == ("us-east-1", "123456789012")
+
+
+def test_two_regions_are_refused_by_name(written):
+    assembly = written(A=stack(), B=stack("aws://111122223333/us-west-2"))
+    assert assembly.account == "111122223333"
+    with pytest.raises(RehearsalError, match="more than one region: eu-west-1, us-west-2"):
+        _ = assembly.region
+
+
+def test_two_accounts_are_refused_by_name(written):
+    assembly = written(A=stack(), B=stack("aws://444455556666/eu-west-1"))
+    with pytest.raises(RehearsalError, match="more than one account: 111122223333, 444455556666"):
+        _ = assembly.account
+
+
+def test_a_folder_without_a_manifest_is_refused(tmp_path):
+    with pytest.raises(RehearsalError, match="holds no manifest.json, so it is not what 'cdk synth' writes") as refused:
+        Assembly.read(tmp_path)
+    assert str(tmp_path) in str(refused.value)
+
+
+def test_an_assembly_without_a_stack_is_refused(written):
+    with pytest.raises(RehearsalError, match="holds no stack"):
+        written()
+
+
+def test_charts_are_those_of_oci_registries(written):
+    resources = {
+        "Karpenter": helm(),
+        "Web": helm("https://charts.example.com"),
+        "Local": {"Type": HELM_CHART, "Properties": {"ChartAssetURL": "s3://x", "Release": "local"}},
+        "Plugin": helm("oci://ghcr.io/nvidia/plugin", "", "plugin"),
+    }
+    karpenter, plugin = written(A=stack(resources=resources)).charts
+    assert karpenter == Chart("oci://public.ecr.aws/karpenter/karpenter", "karpenter", "1.14.3")
+    assert (karpenter.host, karpenter.path) == ("public.ecr.aws", "karpenter/karpenter")
+    assert (plugin.host, plugin.path, plugin.version) == ("ghcr.io", "nvidia/plugin", "")
+
+
+def test_karpenter_is_the_chart_of_that_name(written):
+    crd = helm("oci://public.ecr.aws/karpenter/karpenter-crd", "1.0.0", "crd")
+    assert written(A=stack(resources={"Crd": crd, "K": helm()})).karpenter == "1.14.3"
+
+
+def test_an_assembly_without_karpenter_is_refused(written):
+    with pytest.raises(RehearsalError, match="installs the chart 'karpenter'"):
+        _ = written(A=stack()).karpenter
+
+
+@pytest.mark.parametrize(
+    "cluster",
+    [
+        {"Type": "AWS::EKS::Cluster", "Properties": {"Version": "1.34"}},
+        {"Type": CLUSTER_V1, "Properties": {"Config": {"version": "1.34"}}},
+    ],
+)
+def test_kubernetes_is_the_clusters_version(written, cluster):
+    assert written(A=stack(), B=stack(resources={"Cluster": cluster})).kubernetes == "1.34"
+
+
+@pytest.mark.parametrize("version", [{}, {"Version": {"Ref": "Version"}}])
+def test_a_cluster_without_a_literal_version_is_refused(written, version):
+    cluster = {"Type": "AWS::EKS::Cluster", "Properties": version}
+    with pytest.raises(RehearsalError, match="makes an EKS cluster of a literal version"):
+        _ = written(A=stack(resources={"Cluster": cluster})).kubernetes

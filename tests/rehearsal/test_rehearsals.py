@@ -1,0 +1,145 @@
+"""The slow proof, `make prove`: whole rehearsals, with the real programs; the fast suite leaves them out."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from karpenter_gpu.rehearsal.rehearse import Options, rehearse
+from karpenter_gpu.rehearsal.result import FAILED
+from karpenter_gpu.rehearsal.stories import STORIES
+from tests.rehearsal.broken import BROKEN, broken
+
+ROOT = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-c", "from karpenter_gpu.cli import main; main()", "rehearse"]
+
+pytestmark = pytest.mark.rehearsal
+
+
+class Quiet:
+    def started(self, program, why):
+        print(program, why)
+
+    def finished(self, program, seconds):
+        print(program, seconds)
+
+    def moment(self, moment):
+        print(moment)
+
+    def kept(self, account):
+        raise AssertionError("nobody asked for it")
+
+
+def synthesized(folder, profile="default"):
+    env = {**os.environ, "CDK_OUTDIR": str(folder), "CDK_CONTEXT_JSON": json.dumps({"profile": profile})}
+    subprocess.run([sys.executable, "app.py"], cwd=ROOT, env={**env, "CDK_VALIDATION": "false"}, check=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def assembly(tmp_path_factory):
+    return synthesized(tmp_path_factory.mktemp("default") / "cdk.out")
+
+
+def started(assembly, folder, *options):
+    """A rehearsal of its own process, with a temporary folder of its own to see what it leaves."""
+    folder.mkdir()
+    log = (folder / "log").open("w")
+    return subprocess.Popen(
+        [*COMMAND, str(assembly), "--report", str(folder / "report.html"), *options],
+        env={**os.environ, "TMPDIR": str(folder)},
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def until_it_says(folder, words, seconds=120):
+    end = time.monotonic() + seconds
+    while words not in (folder / "log").read_text():
+        assert time.monotonic() < end, (folder / "log").read_text()[-2000:]
+        time.sleep(0.5)
+
+
+def running_in(folder):
+    """The processes that have a file or an argument below a folder."""
+    shown = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
+    return [line for line in shown.splitlines() if str(folder) in line]
+
+
+def nothing_left(folder, seconds=20):
+    end = time.monotonic() + seconds
+    while running_in(folder) or list(folder.glob("karpenter-gpu-rehearsal-*")):
+        assert time.monotonic() < end, running_in(folder)
+        time.sleep(0.5)
+
+
+def test_every_story_passes_and_a_destroy_leaves_nothing(assembly, tmp_path):
+    rehearsal = started(assembly, tmp_path / "all")
+    assert rehearsal.wait(900) == 0, (tmp_path / "all/log").read_text()[-3000:]
+    said = (tmp_path / "all/log").read_text()
+    assert said.count("passed  ") == len(STORIES) + 2
+    assert "nothing but what was there before" in said
+    assert "All 8 acts passed" in (tmp_path / "all/report.html").read_text()
+    nothing_left(tmp_path / "all")
+
+
+def test_the_walkthrough_plays_on_its_own_versions(tmp_path):
+    folder = synthesized(tmp_path / "cdk.out", "walkthrough")
+    result = rehearse(folder, Quiet(), Options(stories=[story for story in STORIES if story.name == "scale"]))
+    assert (result.kubernetes, result.karpenter) == ("1.30.14", "1.0.1")
+    assert [(one.name, one.verdict) for one in result.outcomes] == [
+        ("deploy", "passed"),
+        ("scale", "passed"),
+        ("destroy", "passed"),
+    ]
+    assert result.left == ()
+    assert result.unknown == ()
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_broken_stack_fails_and_says_why(assembly, tmp_path, fault):
+    change, words = BROKEN[fault]
+    folder = broken(assembly, change, tmp_path / "cdk.out")
+    name = "interruption" if "queue" in fault else "scale"
+    result = rehearse(folder, Quiet(), Options(stories=[story for story in STORIES if story.name == name]))
+    (failure,) = [one for one in result.outcomes if one.verdict == FAILED]
+    assert not result.passed
+    assert [word for word in words if word not in failure.reason] == [], failure.reason
+    assert "\n" not in failure.reason
+
+
+def test_a_killed_rehearsal_leaves_nothing_and_another_beside_it_goes_on(assembly, tmp_path):
+    killed = started(assembly, tmp_path / "killed", "--story", "scale")
+    other = started(assembly, tmp_path / "other", "--story", "plugin")
+    until_it_says(tmp_path / "killed", "AWS::EKS::Cluster")
+    killed.kill()
+    killed.wait()
+    nothing_left(tmp_path / "killed")
+    assert other.wait(300) == 0, (tmp_path / "other/log").read_text()[-3000:]
+    nothing_left(tmp_path / "other")
+
+
+def test_ctrl_c_ends_it_at_once_and_clears_away(assembly, tmp_path):
+    rehearsal = started(assembly, tmp_path / "stopped", "--story", "scale")
+    until_it_says(tmp_path / "stopped", "story     scale  begins")
+    rehearsal.send_signal(signal.SIGINT)
+    assert rehearsal.wait(30) == 130
+    assert "nothing of the rehearsal runs any more" in (tmp_path / "stopped/log").read_text()
+    nothing_left(tmp_path / "stopped")
+
+
+def test_a_port_that_is_taken_is_said_plainly(assembly, tmp_path):
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        rehearsal = started(assembly, tmp_path / "taken", "--port", str(taken.getsockname()[1]))
+        assert rehearsal.wait(60) == 2
+    said = (tmp_path / "taken/log").read_text()
+    assert "cannot be had" in said
+    assert "--port" in said
