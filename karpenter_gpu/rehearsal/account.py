@@ -19,11 +19,11 @@ from typing_extensions import Self
 from karpenter_gpu.errors import RehearsalError
 from karpenter_gpu.rehearsal import charts
 from karpenter_gpu.rehearsal.assembly import Assembly
-from karpenter_gpu.rehearsal.aws.certificates import RunAuthority
 from karpenter_gpu.rehearsal.aws.hooks import ControlPlane as Answers
 from karpenter_gpu.rehearsal.aws.hooks import Hooks
 from karpenter_gpu.rehearsal.aws.proxy import AwsProxy
 from karpenter_gpu.rehearsal.aws.server import EmulatedAws
+from karpenter_gpu.rehearsal.aws.trust import Trust
 from karpenter_gpu.rehearsal.aws.wire import Response
 from karpenter_gpu.rehearsal.cloudformation.api import CloudFormation, bucket_and_key
 from karpenter_gpu.rehearsal.cloudformation.custom import HOST, CustomResources, find
@@ -134,9 +134,9 @@ class Account:
             ends.enter_context(self.aws)
             registry = self._start_registry()
             hosts = sorted({chart.host for chart in self.assembly.charts})
-            authority = RunAuthority(self.processes.folder / "proxy")
+            trust = Trust(self.processes.folder / "proxy")
             self.proxy = ends.enter_context(
-                AwsProxy(authority=authority, aws=self.aws.endpoint, registry=registry, registries=hosts)
+                AwsProxy(trust=trust, aws=self.aws.endpoint, registry=registry, registries=hosts)
             )
             ends.callback(self._stop_clusters)
             self._ends = ends.pop_all()

@@ -11,9 +11,9 @@ from contextlib import closing
 
 import pytest
 
-from karpenter_gpu.rehearsal.aws.certificates import RunAuthority
 from karpenter_gpu.rehearsal.aws.proxy import AwsProxy
 from karpenter_gpu.rehearsal.aws.server import EmulatedAws
+from karpenter_gpu.rehearsal.aws.trust import Trust
 
 IDENTITY = "/?Action=GetCallerIdentity&Version=2011-06-15"
 AUTHORIZATION = "AWS4-HMAC-SHA256 Credential=AKIAX/20260101/us-east-1/{}/aws4_request, SignedHeaders=h, Signature=0"
@@ -48,8 +48,8 @@ def aws():
 
 @pytest.fixture(scope="module")
 def proxy(tmp_path_factory, aws, registry):
-    authority = RunAuthority(tmp_path_factory.mktemp("authority"))
-    with AwsProxy(authority=authority, aws=aws.endpoint, registry=registry, registries=["ghcr.io"]) as running:
+    trust = Trust(tmp_path_factory.mktemp("authority"))
+    with AwsProxy(trust=trust, aws=aws.endpoint, registry=registry, registries=["ghcr.io"]) as running:
         yield running
 
 

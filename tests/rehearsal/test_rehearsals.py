@@ -49,14 +49,14 @@ def assembly(tmp_path_factory):
 def started(assembly, folder, *options):
     """A rehearsal of its own process, with a temporary folder of its own to see what it leaves."""
     folder.mkdir()
-    log = (folder / "log").open("w")
-    return subprocess.Popen(
-        [*COMMAND, str(assembly), "--report", str(folder / "report.html"), *options],
-        env={**os.environ, "TMPDIR": str(folder)},
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
+    with (folder / "log").open("w") as log:
+        return subprocess.Popen(
+            [*COMMAND, str(assembly), "--report", str(folder / "report.html"), *options],
+            env={**os.environ, "TMPDIR": str(folder)},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
 
 def until_it_says(folder, words, seconds=120):

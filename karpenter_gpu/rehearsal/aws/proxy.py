@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 
 from typing_extensions import Self
 
-from karpenter_gpu.rehearsal.aws.certificates import RunAuthority
+from karpenter_gpu.rehearsal.aws.trust import Trust
 
 _AWS: Final = re.compile(r"(^|\.)(amazonaws\.com(\.cn)?|api\.aws)$")
 _REQUEST_LINE: Final = re.compile(r"^CONNECT \[?([^\s\]]+?)\]?:(\d+) HTTP/1\.[01]$")
@@ -56,7 +56,7 @@ class AwsProxy:
     def __init__(
         self,
         *,
-        authority: RunAuthority,
+        trust: Trust,
         aws: str,
         registry: str | None = None,
         registries: Collection[str] = (),
@@ -66,7 +66,7 @@ class AwsProxy:
         """What stands behind, by plain-http address.
 
         Args:
-            authority: Signs for every host.
+            trust: Signs for every host.
 
             aws: The emulated AWS, for every host of AWS's.
 
@@ -78,7 +78,7 @@ class AwsProxy:
 
             port: 0 for a free one.
         """
-        self._authority = authority
+        self._trust = trust
         self._aws = _split(aws)
         named = dict.fromkeys(("public.ecr.aws", *registries), registry) if registry else {}
         self._hosts = {host: _split(address) for host, address in {**named, **(hosts or {})}.items() if address}
@@ -115,7 +115,7 @@ class AwsProxy:
             "NO_PROXY": around,
             "no_proxy": around,
             "NODE_USE_ENV_PROXY": "1",
-            **self._authority.environment,
+            **self._trust.environment,
         }
 
     def backend_of(self, host: str) -> Address | None:
@@ -158,7 +158,7 @@ class AwsProxy:
             )
             return
         client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        with self._authority.context(host).wrap_socket(client, server_side=True) as inner:
+        with self._trust.context(host).wrap_socket(client, server_side=True) as inner:
             self._open.add(inner)
             try:
                 with socket.create_connection(backend, _PATIENCE) as server:

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import requests
 from botocore.credentials import Credentials
+from botocore.exceptions import ClientError
 from botocore.model import ServiceId
 from botocore.session import get_session
 from botocore.signers import RequestSigner
@@ -65,7 +67,7 @@ class Nodes:
         while id not in self._gone:
             try:
                 self._join(instance)
-            except (KarpenterGpuError, ApiError) as error:
+            except (KarpenterGpuError, ApiError, ClientError, requests.RequestException) as error:
                 self.refusals[id] = str(error)
                 threading.Event().wait(JOIN_AGAIN_SECONDS)
             else:
@@ -344,7 +346,8 @@ def eks_token(credentials: Mapping[str, str], cluster: str, region: str) -> str:
     keys = Credentials(
         credentials["AWS_ACCESS_KEY_ID"], credentials["AWS_SECRET_ACCESS_KEY"], credentials.get("AWS_SESSION_TOKEN")
     )
-    signer = RequestSigner(ServiceId("sts"), region, "sts", "v4", keys, get_session().get_component("event_emitter"))
+    session = get_session()  # Named, since the signer holds its events only weakly.
+    signer = RequestSigner(ServiceId("sts"), region, "sts", "v4", keys, session.get_component("event_emitter"))
     request = {
         "method": "GET",
         "url": f"https://sts.{region}.amazonaws.com/?Action=GetCallerIdentity&Version=2011-06-15",
