@@ -1,0 +1,44 @@
+import pytest
+
+from karpenter_gpu.rehearsal.cluster.nodes import _capacity, gpu_count
+from karpenter_gpu.rehearsal.cluster.pods import _environment
+
+POD = {"metadata": {"namespace": "kube-system", "name": "karpenter-1"}, "spec": {"nodeName": "ip-1"}}
+
+
+def environment(*variables, **limits):
+    container = {"env": list(variables), "resources": {"limits": limits}}
+    return dict(_environment(POD, container))
+
+
+def test_a_container_has_the_variables_that_its_pod_names():
+    assert environment({"name": "CLUSTER_NAME", "value": "gpu"}) == {"CLUSTER_NAME": "gpu"}
+
+
+@pytest.mark.parametrize(("path", "value"), [("metadata.namespace", "kube-system"), ("spec.nodeName", "ip-1")])
+def test_a_variable_may_be_a_field_of_the_pod(path, value):
+    assert environment({"name": "X", "valueFrom": {"fieldRef": {"fieldPath": path}}}) == {"X": value}
+
+
+@pytest.mark.parametrize(
+    ("limit", "divisor", "value"),
+    [("1Gi", "0", "1073741824"), ("1Gi", "1", "1073741824"), ("2Gi", "1Mi", "2048"), ("2", "1", "2")],
+)
+def test_a_variable_may_be_a_limit_in_the_unit_it_asks_for(limit, divisor, value):
+    reference = {"resource": "limits.memory", "divisor": divisor}
+    assert environment({"name": "X", "valueFrom": {"resourceFieldRef": reference}}, memory=limit) == {"X": value}
+
+
+def test_gpus_of_another_maker_are_not_counted():
+    gpus = [{"Manufacturer": "NVIDIA", "Count": 4}, {"Manufacturer": "AMD", "Count": 2}]
+    assert gpu_count({"GpuInfo": {"Gpus": gpus}}) == 4
+    assert gpu_count({}) == 0
+
+
+def test_a_node_has_the_capacity_of_its_instance_type():
+    kind = {
+        "VCpuInfo": {"DefaultVCpus": 4},
+        "MemoryInfo": {"SizeInMiB": 16384},
+        "NetworkInfo": {"MaximumNetworkInterfaces": 3, "Ipv4AddressesPerInterface": 10},
+    }
+    assert dict(_capacity(kind)) == {"cpu": "4", "memory": "15155Mi", "ephemeral-storage": "100Gi", "pods": "29"}
