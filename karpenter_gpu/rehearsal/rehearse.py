@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Protocol
 
@@ -113,6 +114,7 @@ class _Run:
 
     def play(self) -> Result:
         self.timeline = Timeline(self.stage.moment)
+        self.when = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
         left: tuple[str, ...] | None = None
         self.observers: list[Observer] = []
         with Account(
@@ -147,6 +149,7 @@ class _Run:
             left=left,
             unknown=tuple(dict.fromkeys(unknown)),
             seconds=self.timeline.now,
+            when=self.when,
         )
 
     def _act(self, name: str, title: str, work: Callable[[], None]) -> bool:

@@ -99,6 +99,8 @@ class Result:
         unknown: Calls that the emulated AWS did not know.
 
         seconds: How long it all took.
+
+        when: When it began, `2026-11-23 20:37 UTC`; empty when nobody says.
     """
 
     stacks: tuple[str, ...]
@@ -112,6 +114,7 @@ class Result:
     left: tuple[str, ...] | None
     unknown: tuple[str, ...] = ()
     seconds: float = 0.0
+    when: str = ""
     cannot_show: tuple[str, ...] = field(default=CANNOT_SHOW)
 
     @property

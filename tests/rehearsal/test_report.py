@@ -217,3 +217,8 @@ def test_the_same_result_gives_the_same_bytes(tmp_path):
     for name in ("one", "two"):
         write(GOOD, tmp_path / name)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def test_a_page_says_when_it_was(tmp_path):
+    write(replace(GOOD, when="2026-11-23 20:37 UTC"), tmp_path / "r.html")
+    assert "<dt>Began</dt><dd>2026-11-23 20:37 UTC</dd>" in (tmp_path / "r.html").read_text()

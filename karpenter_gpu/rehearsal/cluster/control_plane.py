@@ -14,11 +14,14 @@ from cryptography.hazmat.primitives import serialization
 
 from karpenter_gpu.rehearsal.certificates import Authority, service_account_key
 from karpenter_gpu.rehearsal.cluster.kube import ApiError, Kube, kubeconfig
+from karpenter_gpu.rehearsal.cluster.kubelet import Kubelets
 from karpenter_gpu.rehearsal.processes import Process, Processes, free_port, wait_for
 
 KUBELET = Path(__file__).with_name("kubelet.yaml")
 SERVICES = "172.20.0.0/16"
 START_SECONDS = 90
+# The kind of address under which the API server finds a node's kubelet: all are on loopback here.
+KUBELET_ADDRESS = "ExternalDNS"
 # EKS's access policies and the cluster role that holds what each allows.
 ACCESS_POLICIES = {
     "AmazonEKSClusterAdminPolicy": "cluster-admin",
@@ -68,6 +71,7 @@ class ControlPlane:
         self._service_accounts, self._public = service_account_key(self.folder)
         self._authenticate = authenticate
         self._running: list[Process] = []
+        self.kubelets = Kubelets(self._authority.server("kubelets", ["localhost", "127.0.0.1"]), processes.folder)
         self.server = f"https://127.0.0.1:{free_port()}"
         admin = self._authority.client("rehearsal", ["system:masters"])
         self.kubeconfig = kubeconfig(self.folder / "admin.conf", self.server, self._authority.file, certificate=admin)
@@ -99,6 +103,7 @@ class ControlPlane:
 
     def start(self) -> None:
         """Start the programs and wait until the API server serves."""
+        self.kubelets.start()
         clients = f"http://127.0.0.1:{free_port()}"
         self._run("etcd", self._binaries.etcd, *self._etcd(clients))
         self._run("kube-apiserver", self._binaries.kube_apiserver, *self._api_server(clients))
@@ -117,6 +122,8 @@ class ControlPlane:
         """Stop the programs, last started first."""
         for process in reversed(self._running):
             process.stop(grace=3)
+        if self._running:
+            self.kubelets.stop()
         self._running.clear()
 
     def check(self) -> str:
@@ -163,6 +170,7 @@ class ControlPlane:
             f"--authentication-token-webhook-config-file={self._webhook()}",
             "--authentication-token-webhook-version=v1",
             "--authentication-token-webhook-cache-ttl=5s",
+            f"--kubelet-preferred-address-types={KUBELET_ADDRESS}",
             "--allow-privileged=true",
             "--profiling=false",
         ]

@@ -18,7 +18,7 @@ from botocore.signers import RequestSigner
 
 from karpenter_gpu.errors import KarpenterGpuError, RehearsalError
 from karpenter_gpu.rehearsal.cluster.authentication import PREFIX
-from karpenter_gpu.rehearsal.cluster.control_plane import ControlPlane
+from karpenter_gpu.rehearsal.cluster.control_plane import KUBELET_ADDRESS, ControlPlane
 from karpenter_gpu.rehearsal.cluster.kube import ApiError, Document, Kube
 from karpenter_gpu.rehearsal.cluster.user_data import Registration, registration
 from karpenter_gpu.rehearsal.processes import wait_for
@@ -293,7 +293,9 @@ class Nodes:
                 "addresses": [
                     {"type": "InternalIP", "address": instance["PrivateIpAddress"]},
                     {"type": "Hostname", "address": name},
+                    {"type": KUBELET_ADDRESS, "address": "localhost"},
                 ],
+                "daemonEndpoints": {"kubeletEndpoint": {"Port": self.clusters[told.cluster].kubelets.port}},
                 "nodeInfo": _node_info(architecture, self.clusters[told.cluster].kube),
             },
         }
