@@ -76,6 +76,12 @@ class Said:
     exit_code: int
     output: str
 
+    @property
+    def last_line(self) -> str:
+        """The last line that says something."""
+        lines = [line.strip() for line in self.output.splitlines() if line.strip()]
+        return lines[-1] if lines else "it said nothing"
+
 
 class Account:
     """An emulated account on this machine, as a context manager.
@@ -185,7 +191,7 @@ class Account:
         """
         said = self.cdk("bootstrap", f"aws://{self.aws.account}/{self.aws.region}")
         if said.exit_code:
-            raise RehearsalError(f"cdk bootstrap failed: {_last_line(said.output)}")
+            raise RehearsalError(f"cdk bootstrap failed: {said.last_line}")
 
     def deploy(self, app: Path | None = None) -> Said:
         """Deploy every stack of an assembly: `cdk deploy --all`."""
@@ -195,9 +201,9 @@ class Account:
         """Destroy every stack: `cdk destroy --all`."""
         return self.cdk("destroy", "--all", "--force")
 
-    def stack(self, name: str) -> Stack:
-        """A stack of the account."""
-        return self.cloudformation.stack(name)
+    def failures(self) -> list[str]:
+        """What went wrong in those who watch the clusters."""
+        return [failure for plane in list(self.clusters.values()) for failure in plane.kube.failures]
 
     def tools(self) -> list[Path]:
         """Folders with the command lines that a person may use here: kubectl and helm of the stack's layer, aws and cdk."""
@@ -389,8 +395,3 @@ def _serves(address: str) -> bool:
         return requests.get(f"{address}/v2/", timeout=2).ok
     except requests.RequestException:
         return False
-
-
-def _last_line(text: str) -> str:
-    lines = [line for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "it said nothing"

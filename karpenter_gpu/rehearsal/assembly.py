@@ -99,7 +99,12 @@ class Assembly:
             raise RehearsalError(
                 f"{folder} holds no manifest.json, so it is not what 'cdk synth' writes; give the path of a cdk.out"
             )
-        artifacts = json.loads(manifest.read_text(encoding="utf-8"))["artifacts"]
+        artifacts = _json(manifest).get("artifacts", {})
+        for assets in folder.glob("*.assets.json"):
+            if images := _json(assets).get("dockerImages"):
+                raise RehearsalError(
+                    f"{assets.name} has {len(images)} container image(s) to build, which a rehearsal cannot; it runs no containers"
+                )
         stacks = tuple(
             _stack(folder, id, artifact)
             for id, artifact in artifacts.items()
@@ -180,7 +185,19 @@ def _stack(folder: Path, id: str, artifact: Mapping[str, Any]) -> StackArtifact:
     return StackArtifact(
         id=artifact.get("displayName", id),
         name=properties.get("stackName", id),
-        template=json.loads((folder / properties["templateFile"]).read_text(encoding="utf-8")),
+        template=_json(folder / properties["templateFile"]),
         account=match["account"] if match else "unknown-account",
         region=match["region"] if match else "unknown-region",
     )
+
+
+def _json(path: Path) -> Any:
+    """A file of the assembly.
+
+    Raises:
+        RehearsalError: It is not there, or broken.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RehearsalError(f"{path} cannot be read ({error}); run cdk synth again") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import threading
@@ -62,10 +63,13 @@ def command(
     """Deploy a stack on this machine, with the real Karpenter and an emulated AWS, and play the GPU story on it."""
     terminal = Terminal(Console(highlight=False, soft_wrap=True), follow=follow)
     try:
-        options = Options(stories=_chosen(story or []), keep=keep, follow=follow, port=port)
+        options = Options(stories=_chosen(story or []), keep=keep, port=port)
+        _check_writable(report_to)
         with _ended_by(signal.SIGTERM, signal.SIGHUP):
             result = rehearse(assembly, terminal, options)
+        terminal.sum_up(result)
         report.write(result, report_to)
+        terminal.say(f"the report is {escape(str(report_to))}")
     except KeyboardInterrupt:
         terminal.say("[bold]stopped[/bold]: nothing of the rehearsal runs any more")
         raise typer.Exit(130) from None
@@ -77,7 +81,6 @@ def command(
             f"[bold red]the rehearsal stopped[/]: {escape(error.strerror or str(error))} {escape(str(error.filename or ''))}"
         )
         raise typer.Exit(2) from None
-    terminal.sum_up(result, report_to)
     raise typer.Exit(0 if result.passed else 1)
 
 
@@ -88,10 +91,17 @@ def _chosen(names: list[str]) -> list[Story]:
     return [known[name] for name in names] or list(STORIES)
 
 
+def _check_writable(report_to: Path) -> None:
+    """Find out before a rehearsal, and not after it, that its report cannot be written."""
+    if report_to.is_dir() or not os.access(report_to if report_to.exists() else report_to.absolute().parent, os.W_OK):
+        raise KarpenterGpuError(f"the report cannot be written to {report_to}; name another place with --report")
+
+
 @contextmanager
 def _ended_by(*signals: signal.Signals) -> Iterator[None]:
     """Take these signals for ctrl-C, so that everything is cleared away."""
-    before = {one: signal.signal(one, signal.default_int_handler) for one in signals}
+    heeded = [one for one in signals if signal.getsignal(one) is not signal.SIG_IGN]  # As nohup asks.
+    before = {one: signal.signal(one, signal.default_int_handler) for one in heeded}
     try:
         yield
     finally:
@@ -145,17 +155,17 @@ class Terminal:
         lines = [f"export {key}={shlex.quote(value)}" for key, value in account.root().items()]
         path = account.processes.folder / "environment.sh"
         tools = ":".join(str(folder) for folder in account.tools())
-        lines += [f"export KUBECONFIG={plane.kubeconfig}", f'export PATH="{tools}:$PATH"']
+        lines += [f"export KUBECONFIG={shlex.quote(str(plane.kubeconfig))}", f'export PATH="{tools}:$PATH"']
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
         self.say("")
         self.say("[bold]Everything stays until ctrl-C.[/] In another terminal:")
         self.say(f"    . {path}")
         self.say("    kubectl get nodepools,nodeclaims,nodes       kubectl, helm, aws and cdk are the stack's own")
         self.say("    cdk deploy --app PATH/TO/cdk.out             deploys a changed app over this one")
-        wait_for_the_person(threading.Event())
+        wait_for_the_person()
 
-    def sum_up(self, result: Result, path: Path) -> None:
-        """Say the outcome of every act, what was left, and where the report is."""
+    def sum_up(self, result: Result) -> None:
+        """Say the outcome of every act, and what was left."""
         self.say("")
         for outcome in result.outcomes:
             style = {PASSED: "green", FAILED: "red"}.get(outcome.verdict, "yellow")
@@ -166,6 +176,4 @@ class Terminal:
             self.say(f"[yellow]note[/]       {escape(note)}")
         if result.left is not None:
             self.say(f"left in the account: {escape(', '.join(result.left)) or 'nothing but what was there before'}")
-        self.say(
-            f"{result.seconds:.0f} s, ${result.dollars:.2f} of GPUs at the catalogue's on-demand prices; the report is {escape(str(path))}"
-        )
+        self.say(f"{result.seconds:.0f} s, ${result.dollars:.2f} of GPUs at the catalogue's on-demand prices")

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 
+from karpenter_gpu.errors import RehearsalError
 from karpenter_gpu.rehearsal.account import Account
 from karpenter_gpu.rehearsal.cluster.control_plane import ControlPlane
 from karpenter_gpu.rehearsal.cluster.kube import Document, Kube
@@ -13,7 +14,6 @@ from karpenter_gpu.rehearsal.cluster.pods import DEVICE_PLUGIN_IMAGE
 
 GPU = "nvidia.com/gpu"
 GPU_NODES = "karpenter.sh/nodepool"
-CRASHES_THAT_TELL = 2
 # A NodeClass is looked at by Karpenter first, and is not ready until then.
 PENDING_REASONS = ("AwaitingReconciliation", "DependenciesNotReady", "NotFound")
 AWS_ERROR = re.compile(r"api error (?P<code>\w+): (?P<message>[^\"\\]+)")
@@ -22,16 +22,19 @@ AWS_ERROR = re.compile(r"api error (?P<code>\w+): (?P<message>[^\"\\]+)")
 def why(account: Account, plane: ControlPlane) -> str:
     """The reason that stands before all others; empty when nothing seems wrong."""
     for look in LOOKS:
-        for reason in look(account, plane):
-            return reason
+        try:
+            for reason in look(account, plane):
+                return reason
+        except RehearsalError as error:
+            return str(error)
     return ""
 
 
 def controller(account: Account, plane: ControlPlane) -> Iterator[str]:
     """Karpenter's controller ends by itself, again and again."""
     pods = account.pods.get(plane.name)
-    if pods and len(pods.crashes) >= CRASHES_THAT_TELL:
-        yield f"Karpenter's controller cannot run: {readable(pods.crashes[-1])}"
+    if pods and (last_words := pods.trouble()):
+        yield f"Karpenter's controller cannot run: {readable(last_words)}"
 
 
 def _programs(_: Account, plane: ControlPlane) -> Iterator[str]:
@@ -86,7 +89,9 @@ def useless(kube: Kube, node: Document) -> str:
     spec = daemon["spec"]["template"]["spec"]
     about = f"DaemonSet {daemon['metadata']['name']}"
     for taint in node["spec"].get("taints") or []:
-        if not any(_tolerates(toleration, taint) for toleration in spec.get("tolerations") or []):
+        # Those of Karpenter and Kubernetes come and go with a node's life.
+        passing = taint["key"].startswith(("karpenter.sh/", "node.kubernetes.io/"))
+        if not passing and not any(_tolerates(toleration, taint) for toleration in spec.get("tolerations") or []):
             return f"{begin}; {about} does not tolerate its taint {taint['key']}:{taint['effect']}"
     labels = node["metadata"]["labels"]
     for key, value in (spec.get("nodeSelector") or {}).items():

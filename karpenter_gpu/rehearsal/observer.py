@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from karpenter_gpu.gpus import BY_NAME
 from karpenter_gpu.rehearsal.cluster.kube import Document, Kube
 from karpenter_gpu.rehearsal.timeline import Timeline
@@ -58,12 +60,13 @@ class Observer:
         self._namespace = namespace
         self._seen: dict[str, str] = {}
         self._stopped = threading.Event()
-        self._log_lines: set[str] = set()
+        self._noted: set[str] = set()
         self.instances: dict[str, Instance] = {}
         self._began = datetime.now(timezone.utc) - timedelta(seconds=1)  # Times of events are whole seconds.
 
     def start(self) -> None:
-        """Watch, until `stop`."""
+        """Watch, until `stop`; the instances that are there are known before it answers."""
+        self._look_once()
         for lane, path in KINDS.items():
             seen = getattr(self, f"_{lane}")
             threading.Thread(target=self._kube.watch, args=(path, seen, self._stopped), daemon=True, name=lane).start()
@@ -96,10 +99,6 @@ class Observer:
         about = said.get("level", "INFO").lower()
         self._timeline.add("karpenter", about, str(said.get("message", "")), str(said.get("error") or json.dumps(rest)))
 
-    def dollars(self, now: float) -> float:
-        """What the GPU instances seen so far have cost, at the catalogue's on-demand price."""
-        return sum(instance.dollars(now) for instance in self.instances.values())
-
     def _note(self, lane: str, about: str, what: str, detail: str = "") -> None:
         """Note a state, once for as long as it lasts."""
         if self._seen.get(f"{lane}/{about}") != what:
@@ -128,8 +127,8 @@ class Observer:
         if datetime_of(event) < self._began:
             return
         key = f"{about['kind']}/{about['name']}/{reason}"
-        if key not in self._log_lines:
-            self._log_lines.add(key)
+        if key not in self._noted:
+            self._noted.add(key)
             self._timeline.add("event", about["name"], reason, event.get("message", ""))
 
     def _nodeclaim(self, kind: str, claim: Document) -> None:
@@ -142,8 +141,8 @@ class Observer:
         for condition in claim.get("status", {}).get("conditions", []):
             if condition["type"] in CLAIM_CONDITIONS and condition["status"] == "True":
                 key = f"{name}/{condition['type']}"
-                if key not in self._log_lines:
-                    self._log_lines.add(key)
+                if key not in self._noted:
+                    self._noted.add(key)
                     self._timeline.add("nodeclaim", name, condition["type"].lower())
         if "deletionTimestamp" in claim["metadata"]:
             self._note("nodeclaim", name, "being deleted")
@@ -162,8 +161,14 @@ class Observer:
 
     def _look_at_instances(self) -> None:
         while not self._stopped.wait(0.5):
-            for description in _instances(self._ec2()):
-                self._instance(description)
+            try:
+                self._look_once()
+            except (BotoCoreError, ClientError) as error:
+                self._kube.failures.append(f"EC2 does not answer: {error}")
+
+    def _look_once(self) -> None:
+        for description in _instances(self._ec2()):
+            self._instance(description)
 
     def _instance(self, description: Mapping[str, Any]) -> None:
         tags = {tag["Key"]: tag["Value"] for tag in description.get("Tags", [])}
@@ -210,10 +215,6 @@ class Instance:
         """Dollars an hour, on demand; 0 when the catalogue has no price of its type."""
         found = BY_NAME.get(self.type)
         return float(found.usd_per_hour or 0) if found else 0.0
-
-    def dollars(self, now: float) -> float:
-        """What it has cost until it ended, or until now."""
-        return self.price * ((self.ended if self.ended is not None else now) - self.began) / 3600
 
 
 def _instances(ec2: Any) -> list[Mapping[str, Any]]:

@@ -8,6 +8,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -28,8 +29,9 @@ from karpenter_gpu.rehearsal.scene import NAMESPACE, Scene
 from karpenter_gpu.rehearsal.stories import STORIES, NotPlayed, Story
 from karpenter_gpu.rehearsal.timeline import Moment, Timeline
 
-# Shown of a stack's events: its own and those that failed; the others are many, and the report has them.
-SHOWN_TYPES = ("AWS::CloudFormation::Stack",)
+STACK = "AWS::CloudFormation::Stack"
+# A deploy takes a minute, and a destroy as long as the nodes drain, which nothing here should keep from it.
+LONGEST_SECONDS = 1200.0
 
 
 class Stage(Progress, Protocol):
@@ -51,8 +53,6 @@ class Options:
 
         keep: Whether everything stays after the stories until the person says otherwise.
 
-        follow: Whether the controller's log is noted line by line.
-
         port: The port of the emulated AWS; a free one when 0.
 
         cache: Where programs are kept; the person's cache folder when left out.
@@ -60,7 +60,6 @@ class Options:
 
     stories: Sequence[Story] = STORIES
     keep: bool = False
-    follow: bool = False
     port: int = 0
     cache: Path | None = None
 
@@ -80,12 +79,12 @@ def rehearse(folder: Path, stage: Stage, options: Options = Options()) -> Result
             is taken. What goes wrong after that is in the result.
     """
     assembly = Assembly.read(folder)
-    kubernetes, karpenter = assembly.kubernetes, assembly.karpenter
+    kubernetes, karpenter, program = assembly.kubernetes, assembly.karpenter, node()
     with Processes() as processes:
         built = programs(
             kubernetes=kubernetes, karpenter=karpenter, progress=stage, cache=options.cache, run=processes.run
         )
-        run = _Run(assembly, built, processes, stage, options)
+        run = _Run(assembly, built, processes, program, stage, options)
         return run.play()
 
 
@@ -108,6 +107,7 @@ class _Run:
     assembly: Assembly
     programs: Programs
     processes: Processes
+    node: Path
     stage: Stage
     options: Options
     outcomes: list[Outcome] = field(default_factory=list)
@@ -118,7 +118,7 @@ class _Run:
         left: tuple[str, ...] | None = None
         self.observers: list[Observer] = []
         with Account(
-            self.assembly, self.programs, self.processes, node=node(), port=self.options.port, heard=self._heard
+            self.assembly, self.programs, self.processes, node=self.node, port=self.options.port, heard=self._heard
         ) as account:
             account.bootstrap()
             before = inventory(account.aws.client)
@@ -132,11 +132,12 @@ class _Run:
             finally:
                 for observer in self.observers:
                     observer.stop()
-            unknown = tuple(f"{one.service}:{one.action}: {one.reason}" for one in account.aws.unknown)
-        return self._result(left, unknown)
+            unknown = [f"{one.service}:{one.action}: {one.reason}" for one in account.aws.unknown]
+            unknown += [*account.aws.world.failures, *account.failures()]
+        return self._result(left, tuple(unknown))
 
     def _result(self, left: tuple[str, ...] | None, unknown: tuple[str, ...]) -> Result:
-        seen = [instance for observer in self.observers for instance in observer.instances.values()]
+        seen = [instance for observer in self.observers for instance in list(observer.instances.values())]
         return Result(
             stacks=tuple(stack.name for stack in self.assembly.stacks),
             region=self.assembly.region,
@@ -163,6 +164,8 @@ class _Run:
             verdict, reason = NOT_PLAYED, str(not_played)
         except KarpenterGpuError as error:
             verdict, reason = FAILED, str(error)
+        except Exception as error:  # noqa: BLE001 - a fault of ours fails the act; the destroy and the report still come
+            verdict, reason = FAILED, f"the rehearsal itself failed: {type(error).__name__}: {error}"
         self.timeline.add("story", name, verdict, reason)
         self.outcomes.append(Outcome(name, title, verdict, reason, began, self.timeline.now))
         return verdict != FAILED
@@ -170,30 +173,31 @@ class _Run:
     def _deploy(self, account: Account) -> None:
         said = self._while_it_can(account, account.deploy)
         if said.exit_code:
-            raise RehearsalError(f"cdk deploy failed: {self._first_failure() or last_line(said.output)}")
+            raise RehearsalError(f"cdk deploy failed: {self._first_failure() or said.last_line}")
         if not account.clusters:
             raise RehearsalError("the stacks were deployed, and none of them made a cluster")
 
     def _destroy(self, account: Account) -> None:
-        said = account.destroy()
+        said = self._while_it_can(account, account.destroy)
         alive = [stack.name for stack in account.cloudformation.stacks.values() if stack.deleted is None]
         kept = [name for name in alive if name in {stack.name for stack in self.assembly.stacks}]
         if said.exit_code or kept:
-            raise RehearsalError(
-                f"cdk destroy failed: {self._first_failure('DELETE_FAILED') or last_line(said.output)}"
-            )
+            raise RehearsalError(f"cdk destroy failed: {self._first_failure('DELETE_FAILED') or said.last_line}")
 
-    def _while_it_can(self, account: Account, work: Callable[[], Said]) -> Said:
+    @staticmethod
+    def _while_it_can(account: Account, work: Callable[[], Said]) -> Said:
         """Wait for the CDK's command line, but not for what cannot come: a controller that ends again and again."""
-        answers: list[Said] = []
-        thread = threading.Thread(target=lambda: answers.append(work()), daemon=True, name="cdk")
-        thread.start()
-        while thread.is_alive():
-            thread.join(1)
+        pool, until = ThreadPoolExecutor(1, thread_name_prefix="cdk"), time.monotonic() + LONGEST_SECONDS
+        running = pool.submit(work)
+        # It is not waited for when it is given up: it ends with the rehearsal's other processes.
+        pool.shutdown(wait=False)
+        while not wait([running], 1).done:
             for plane in list(account.clusters.values()):
                 for reason in diagnosis.controller(account, plane):
                     raise RehearsalError(reason)
-        return answers[0]
+            if time.monotonic() > until:
+                raise RehearsalError(f"the CDK's command line did not end within {LONGEST_SECONDS / 60:.0f} minutes")
+        return running.result()
 
     def _first_failure(self, status: str = "CREATE_FAILED") -> str:
         failures = [one for one in self.timeline if one.lane == "stack" and one.what.startswith(status)]
@@ -207,14 +211,21 @@ class _Run:
         observer.start()
         with self._following(account, observer):
             scene = Scene(account, plane, self.timeline, observer)
+            broken = ""
             for story in self.options.stories:
-                passed = self._act(story.name, story.title, lambda: self._play(story, scene))  # noqa: B023
-                if not passed and diagnosis.why(account, plane):
+                if broken:
+                    now = self.timeline.now
+                    self.outcomes.append(
+                        Outcome(story.name, story.title, NOT_PLAYED, f"not reached: {broken}", now, now)
+                    )
+                elif not self._act(story.name, story.title, lambda: self._play(story, scene)):  # noqa: B023
                     # What is broken is broken for the stories after it, too.
-                    break
+                    broken = diagnosis.why(account, plane)
 
     @staticmethod
     def _play(story: Story, scene: Scene) -> None:
+        scene.until_empty()
+        scene.began = scene.timeline.now
         try:
             story.play(scene)
         finally:
@@ -238,18 +249,12 @@ class _Run:
             thread.join(2)
 
     def _heard(self, event: Event) -> None:
-        what = event.status if event.type in SHOWN_TYPES else f"{event.status} {event.type}"
+        what = event.status if event.type == STACK else f"{event.status} {event.type}"
         self.timeline.add("stack", event.logical_id, what, event.reason)
 
 
-def last_line(text: str) -> str:
-    """The last line that says something."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "it said nothing"
-
-
-def wait_for_the_person(stopped: threading.Event) -> None:
-    """Wait until the person presses ctrl-C, or `stopped`."""
+def wait_for_the_person() -> None:
+    """Wait until the person presses ctrl-C."""
     with contextlib.suppress(KeyboardInterrupt):
-        while not stopped.is_set():
+        while True:
             time.sleep(0.5)

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from karpenter_gpu.errors import StoryFailed
+from karpenter_gpu.errors import RehearsalError, StoryFailed
 from karpenter_gpu.rehearsal.account import Account
 from karpenter_gpu.rehearsal.cluster.control_plane import ControlPlane
-from karpenter_gpu.rehearsal.cluster.kube import ApiError, Document, Kube
+from karpenter_gpu.rehearsal.cluster.kube import Document, Kube
 from karpenter_gpu.rehearsal.diagnosis import why
 from karpenter_gpu.rehearsal.observer import Instance, Observer
 from karpenter_gpu.rehearsal.timeline import Timeline
@@ -80,7 +80,8 @@ class Pool:
         return list(self.document["spec"]["template"]["spec"].get("requirements") or [])
 
     def _values(self, key: str) -> list[str]:
-        return [value for one in self._requirements if one["key"] == key for value in one.get("values", [])]
+        said = (one for one in self._requirements if one["key"] == key and one.get("operator", "In") == "In")
+        return [value for one in said for value in one.get("values", [])]
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,8 @@ class Scene:
         observer: Notes it.
 
         workloads: What stories started.
+
+        began: When the story began, in seconds of the timeline.
     """
 
     account: Account
@@ -136,6 +139,7 @@ class Scene:
     timeline: Timeline
     observer: Observer
     workloads: list[Workload] = field(default_factory=list)
+    began: float = 0.0
 
     @property
     def kube(self) -> Kube:
@@ -242,8 +246,33 @@ class Scene:
     def _looked(look: Callable[[], Answer | None]) -> Answer | None:
         try:
             return look()
-        except ApiError:
+        except StoryFailed:
+            raise
+        except RehearsalError:
+            # What is looked for is not there yet, or the API server is busy.
             return None
+
+    def running(self, workload: Workload) -> Document:
+        """A pod of a workload, once it runs.
+
+        Raises:
+            StoryFailed: None does, and why.
+        """
+        pods = self.until(f"a pod of {workload.name} to run", lambda: workload.pods("Running"), seconds=90)
+        return pods[0]
+
+    def saw(self, *steps: tuple[str, str]) -> None:
+        """Assert that the timeline has these steps, by lane and word, since the story began.
+
+        Raises:
+            StoryFailed: One of them is missing.
+        """
+        for lane, what in steps:
+            self.until(
+                f"the {lane} to be seen as {what!r}",
+                lambda: [one for one in self.timeline.after(self.began) if (one.lane, one.what) == (lane, what)],  # noqa: B023
+                seconds=20,
+            )
 
     def check(self, claim: str, *, holds: bool) -> None:
         """Assert something.
@@ -257,7 +286,14 @@ class Scene:
 
     def instances(self) -> list[Instance]:
         """The GPU instances that bill now."""
-        return [one for one in self.observer.instances.values() if one.ended is None]
+        return [one for one in list(self.observer.instances.values()) if one.ended is None]
+
+    def image_brings_plugin(self, pool: Pool) -> bool:
+        """Whether a pool's nodes run NVIDIA's device plugin without a DaemonSet, as Bottlerocket does."""
+        name = pool.document["spec"]["template"]["spec"]["nodeClassRef"]["name"]
+        spec = self.kube.get(f"/apis/karpenter.k8s.aws/v1/ec2nodeclasses/{name}")["spec"]
+        aliases = [term.get("alias", "") for term in spec.get("amiSelectorTerms", [])]
+        return "Bottlerocket" in str(spec.get("amiFamily")) or any(one.startswith("bottlerocket@") for one in aliases)
 
     def claims(self, pool: Pool | None = None) -> list[Document]:
         """The NodeClaims that are not on their way out."""

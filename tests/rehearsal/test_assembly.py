@@ -123,3 +123,16 @@ def test_a_cluster_without_a_literal_version_is_refused(written, version):
     cluster = {"Type": "AWS::EKS::Cluster", "Properties": version}
     with pytest.raises(RehearsalError, match="makes an EKS cluster of a literal version"):
         _ = written(A=stack(resources={"Cluster": cluster})).kubernetes
+
+
+def test_a_broken_file_is_said_with_the_way_out(tmp_path):
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(RehearsalError, match=r"manifest\.json cannot be read .*; run cdk synth again"):
+        Assembly.read(tmp_path)
+
+
+def test_an_app_with_container_images_is_refused(tmp_path):
+    (tmp_path / "manifest.json").write_text("{}")
+    (tmp_path / "S.assets.json").write_text('{"dockerImages": {"a": {}}}')
+    with pytest.raises(RehearsalError, match="1 container image"):
+        Assembly.read(tmp_path)

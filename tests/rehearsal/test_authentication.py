@@ -70,12 +70,6 @@ def test_an_entrys_policies_are_groups_that_the_control_plane_binds():
     assert world.user().groups == ("viewers", "eks:AmazonEKSClusterAdminPolicy", "eks:AmazonEKSViewPolicy")
 
 
-def test_a_policy_for_a_namespace_or_of_an_unknown_name_gives_nothing():
-    world = World(entries={ROLE: {"username": "me"}})
-    world.policies = [policy("AmazonEKSAdminPolicy", "namespace"), policy("AmazonEKSOtherPolicy")]
-    assert world.user().groups == ()
-
-
 @pytest.mark.parametrize("kind", ["EC2_LINUX", "EC2_WINDOWS"])
 def test_an_entry_for_nodes_makes_an_instance_its_node(kind):
     world = World(caller=Caller(NODE, "i-1"), entries={NODE: {"type": kind}})

@@ -176,13 +176,26 @@ def test_a_second_entry_for_a_principal_and_one_for_nobody_are_refused(world):
 def test_a_policy_is_associated_and_dissociated(world):
     principal = "arn:aws:iam::123456789012:role/control-plane"
     world.eks.create_access_entry(clusterName="gpu", principalArn=principal)
-    scope = {"type": "namespace", "namespaces": ["ml"]}
+    scope = {"type": "cluster", "namespaces": []}
     named = {"clusterName": "gpu", "principalArn": principal}
     world.eks.associate_access_policy(**named, policyArn=ADMIN, accessScope=scope)
     (policy,) = world.eks.list_associated_access_policies(**named)["associatedAccessPolicies"]
     assert (policy["policyArn"], policy["accessScope"]) == (ADMIN, scope)
     world.eks.disassociate_access_policy(**named, policyArn=ADMIN)
     assert world.eks.list_associated_access_policies(**named)["associatedAccessPolicies"] == []
+
+
+@pytest.mark.parametrize(
+    ("policy", "scope"),
+    [
+        (ADMIN, {"type": "namespace", "namespaces": ["ml"]}),
+        (ADMIN.replace("ClusterAdmin", "SecretReader"), {"type": "cluster"}),
+    ],
+)
+def test_a_policy_that_no_cluster_role_carries_out_is_refused_and_never_passed_over(world, policy, scope):
+    asked = {"clusterName": "gpu", "principalArn": "arn:aws:iam::123456789012:role/control-plane"}
+    with refused("NotImplemented"):
+        world.eks.associate_access_policy(**asked, policyArn=policy, accessScope=scope)
 
 
 def test_entries_need_an_authentication_mode_with_an_api(world):

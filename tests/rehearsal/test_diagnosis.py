@@ -44,10 +44,10 @@ def daemon(image="nvcr.io/nvidia/k8s-device-plugin:v0.19.3", **spec):
     }
 
 
-def reason(*, crashes=(), refusals=None, broken="", **lists):
+def reason(*, trouble="", refusals=None, broken="", **lists):
     plane = SimpleNamespace(name="gpu", kube=Kube(**lists), check=lambda: broken)
     account = SimpleNamespace(
-        pods={"gpu": SimpleNamespace(crashes=list(crashes))}, nodes=SimpleNamespace(refusals=refusals or {})
+        pods={"gpu": SimpleNamespace(trouble=lambda: trouble)}, nodes=SimpleNamespace(refusals=refusals or {})
     )
     return why(account, plane)
 
@@ -60,15 +60,11 @@ def test_a_cluster_in_which_nothing_is_wrong_has_no_reason():
 
 
 def test_a_control_plane_that_ended_comes_before_all_else():
-    assert reason(broken="etcd ended", crashes=["a", "b"]) == "the control plane is broken: etcd ended"
-
-
-def test_one_crash_of_the_controller_is_not_yet_a_reason():
-    assert reason(crashes=["panic: a"]) == ""
+    assert reason(broken="etcd ended", trouble="a") == "the control plane is broken: etcd ended"
 
 
 def test_a_controller_that_ends_again_and_again_is_the_reason_with_its_last_words():
-    assert reason(crashes=["panic: a", "panic: b"]) == "Karpenter's controller cannot run: panic: b"
+    assert reason(trouble="panic: b") == "Karpenter's controller cannot run: panic: b"
 
 
 def test_a_pool_whose_class_is_not_there_is_named_with_it():

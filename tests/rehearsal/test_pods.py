@@ -1,7 +1,7 @@
 import pytest
 
 from karpenter_gpu.rehearsal.cluster.nodes import _capacity, gpu_count
-from karpenter_gpu.rehearsal.cluster.pods import _environment
+from karpenter_gpu.rehearsal.cluster.pods import Controller, Pods, _environment
 
 POD = {"metadata": {"namespace": "kube-system", "name": "karpenter-1"}, "spec": {"nodeName": "ip-1"}}
 
@@ -42,3 +42,21 @@ def test_a_node_has_the_capacity_of_its_instance_type():
         "NetworkInfo": {"MaximumNetworkInterfaces": 3, "Ipv4AddressesPerInterface": 10},
     }
     assert dict(_capacity(kind)) == {"cpu": "4", "memory": "15155Mi", "ephemeral-storage": "100Gi", "pods": "29"}
+
+
+def controllers(*made):
+    pods = Pods(None, None, None, None, {}, "")
+    pods.controllers = {str(at): Controller("n", "c", {}, **one) for at, one in enumerate(made)}
+    return pods
+
+
+def test_a_controller_that_ended_once_is_no_trouble():
+    assert controllers({"in_a_row": 1, "last_words": "a"}).trouble() == ""
+
+
+def test_controllers_that_end_again_and_again_are_trouble_with_their_last_words():
+    assert controllers({"in_a_row": 0}, {"in_a_row": 2, "last_words": "panic"}).trouble() == "panic"
+
+
+def test_while_one_controller_is_ready_another_that_ends_is_none():
+    assert controllers({"ready": True}, {"in_a_row": 9, "last_words": "panic"}).trouble() == ""

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from karpenter_gpu.rehearsal.assembly import Assembly
+from karpenter_gpu.rehearsal.programs import programs
 from karpenter_gpu.rehearsal.rehearse import Options, rehearse
 from karpenter_gpu.rehearsal.result import FAILED
 from karpenter_gpu.rehearsal.stories import STORIES
@@ -43,7 +45,11 @@ def synthesized(folder, profile="default"):
 
 @pytest.fixture(scope="session")
 def assembly(tmp_path_factory):
-    return synthesized(tmp_path_factory.mktemp("default") / "cdk.out")
+    """The default profile's, with its programs built: on a new machine that takes a quarter of an hour."""
+    folder = synthesized(tmp_path_factory.mktemp("default") / "cdk.out")
+    read = Assembly.read(folder)
+    programs(kubernetes=read.kubernetes, karpenter=read.karpenter, progress=Quiet())
+    return folder
 
 
 def started(assembly, folder, *options):
@@ -125,10 +131,14 @@ def test_a_killed_rehearsal_leaves_nothing_and_another_beside_it_goes_on(assembl
     nothing_left(tmp_path / "other")
 
 
-def test_ctrl_c_ends_it_at_once_and_clears_away(assembly, tmp_path):
+@pytest.mark.parametrize(
+    ("moment", "sent"),
+    [("AWS::EKS::Cluster", signal.SIGTERM), ("story     scale  begins", signal.SIGINT)],
+)
+def test_ctrl_c_or_a_request_to_end_ends_it_at_once_and_clears_away(assembly, tmp_path, moment, sent):
     rehearsal = started(assembly, tmp_path / "stopped", "--story", "scale")
-    until_it_says(tmp_path / "stopped", "story     scale  begins")
-    rehearsal.send_signal(signal.SIGINT)
+    until_it_says(tmp_path / "stopped", moment)
+    rehearsal.send_signal(sent)
     assert rehearsal.wait(30) == 130
     assert "nothing of the rehearsal runs any more" in (tmp_path / "stopped/log").read_text()
     nothing_left(tmp_path / "stopped")

@@ -117,7 +117,7 @@ CHART = {
 }
 POOL = {
     "Type": "Custom::AWSCDK-EKS-KubernetesResource",
-    "Properties": {"Manifest": '[{"kind":"NodePool","metadata":{"name":"inference"}}]'},
+    "Properties": {"Manifest": '[{"kind":"NodePool","metadata":{"name":"inference"},"spec":{"weight":7}}]'},
 }
 
 
@@ -126,7 +126,7 @@ def test_an_upgrade_changes_the_chart_and_the_pool_and_publishes_the_template_an
     values = json.loads(resources["Chart"]["Properties"]["Values"]["Fn::Join"][1][0])
     (manifest,) = json.loads(resources["Pool"]["Properties"]["Manifest"])
     assert values == {"replicas": 2, "podAnnotations": {"rehearsal/upgraded": "true"}}
-    assert manifest["metadata"] == {"name": "inference", "labels": {"rehearsal": "upgraded"}}
+    assert manifest["spec"] == {"weight": 8}
     assert "old" not in (folder / "manifest.json").read_text()
 
 

@@ -13,7 +13,6 @@ from urllib.parse import parse_qs, unquote, urlparse
 
 import yaml
 
-from karpenter_gpu.rehearsal.cluster.control_plane import ACCESS_POLICIES
 from karpenter_gpu.rehearsal.cluster.kube import Kube
 
 PREFIX = "k8s-aws-v1."
@@ -128,7 +127,7 @@ class Authenticator:
         if entry["type"].startswith("EC2"):
             return self._node(caller)
         policies = self.eks.list_associated_access_policies(clusterName=cluster, principalArn=caller.role)
-        groups = [f"eks:{name}" for one in policies["associatedAccessPolicies"] if (name := _policy(one))]
+        groups = [f"eks:{one['policyArn'].rpartition('/')[2]}" for one in policies["associatedAccessPolicies"]]
         name = entry.get("username") or f"{caller.role}/{caller.session}"
         return User(name.replace("{{SessionName}}", caller.session), (*entry.get("kubernetesGroups", []), *groups))
 
@@ -147,9 +146,3 @@ class Authenticator:
 
     def _node(self, caller: Caller) -> User:
         return User(f"system:node:{self.private_dns(caller.session)}", ("system:nodes",))
-
-
-def _policy(association: Mapping[str, Any]) -> str:
-    """The access policy of an association, when the rehearsal can bind it: over the whole cluster."""
-    name = str(association["policyArn"]).rpartition("/")[2]
-    return name if association["accessScope"]["type"] == "cluster" and name in ACCESS_POLICIES else ""

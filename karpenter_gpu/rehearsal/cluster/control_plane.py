@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 from cryptography.hazmat.primitives import serialization
 
+from karpenter_gpu.errors import RehearsalError
+from karpenter_gpu.rehearsal.aws.extensions.eks_access import ACCESS_POLICIES
 from karpenter_gpu.rehearsal.certificates import Authority, service_account_key
 from karpenter_gpu.rehearsal.cluster.kube import ApiError, Kube, kubeconfig
 from karpenter_gpu.rehearsal.cluster.kubelet import Kubelets
@@ -22,13 +24,6 @@ SERVICES = "172.20.0.0/16"
 START_SECONDS = 90
 # The kind of address under which the API server finds a node's kubelet: all are on loopback here.
 KUBELET_ADDRESS = "ExternalDNS"
-# EKS's access policies and the cluster role that holds what each allows.
-ACCESS_POLICIES = {
-    "AmazonEKSClusterAdminPolicy": "cluster-admin",
-    "AmazonEKSAdminPolicy": "admin",
-    "AmazonEKSEditPolicy": "edit",
-    "AmazonEKSViewPolicy": "view",
-}
 
 
 class Binaries(Protocol):
@@ -211,17 +206,14 @@ class ControlPlane:
         return path
 
     def _bind_access_policies(self) -> bool:
-        """Bind a group to each of EKS's access policies; once the built-in roles are there."""
+        """Bind a group to each of EKS's access policies; whether all are bound, and kube-system is there."""
         try:
-            if not self.kube.find("/api/v1/namespaces/kube-system"):
-                return False
-            for policy, role in ACCESS_POLICIES.items():
-                self._bind(f"eks:{policy}", role)
-        except ApiError as error:
-            return error.reason == "AlreadyExists"
-        return True
+            bound = [self._bind(f"eks:{policy}", role) for policy, role in ACCESS_POLICIES.items() if role]
+            return all(bound) and self.kube.find("/api/v1/namespaces/kube-system") is not None
+        except RehearsalError:
+            return False
 
-    def _bind(self, group: str, role: str) -> None:
+    def _bind(self, group: str, role: str) -> bool:
         api = "rbac.authorization.k8s.io"
         binding = {
             "apiVersion": f"{api}/v1",
@@ -230,7 +222,11 @@ class ControlPlane:
             "roleRef": {"apiGroup": api, "kind": "ClusterRole", "name": role},
             "subjects": [{"apiGroup": api, "kind": "Group", "name": group}],
         }
-        self.kube.create(f"/apis/{api}/v1/clusterrolebindings", binding)
+        try:
+            self.kube.create(f"/apis/{api}/v1/clusterrolebindings", binding)
+        except ApiError as error:
+            return error.reason == "AlreadyExists"
+        return True
 
 
 def _unpadded(data: bytes) -> str:

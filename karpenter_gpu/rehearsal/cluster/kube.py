@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ from typing import Any
 import requests
 import yaml
 
+from karpenter_gpu.errors import RehearsalError
+
 Document = dict[str, Any]
 MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
 
 
-class ApiError(Exception):
+class ApiError(RehearsalError):
     """The API server refused; `reason` is Kubernetes' word for why, `code` the HTTP status."""
 
     def __init__(self, response: requests.Response) -> None:
@@ -40,6 +43,9 @@ class Kube:
         certificate: A client's certificate and key, for one that shows them.
 
         token: A bearer token, for one that shows that.
+
+    Attributes:
+        failures: What went wrong in those who watch; the watch goes on.
     """
 
     def __init__(
@@ -47,6 +53,7 @@ class Kube:
     ) -> None:
         self.server = server
         self.authority = authority
+        self.failures: deque[str] = deque(maxlen=100)
         self._certificate = certificate
         self._token = token
         self._sessions = threading.local()
@@ -95,19 +102,35 @@ class Kube:
     def watch(self, path: str, seen: Callable[[str, Document], None], stopped: threading.Event) -> None:
         """Tell `seen` every change of a collection (ADDED, MODIFIED, DELETED), what is there first, until `stopped`."""
         version = ""
+        known: dict[str, Document] = {}
+
+        def told(kind: str, item: Document) -> None:
+            known[item["metadata"]["uid"]] = item
+            if kind == "DELETED":
+                del known[item["metadata"]["uid"]]
+            try:
+                seen(kind, item)
+            except Exception as error:  # noqa: BLE001 - one change that nobody can make sense of must not end the watch
+                self.failures.append(f"{kind} {path} {item['metadata']['name']}: {type(error).__name__}: {error}")
+
         while not stopped.is_set():
             try:
                 if not version:
-                    version = self._list(path, seen)
-                version = self._follow(path, version, seen, stopped)
-            except (requests.RequestException, ApiError, ValueError):
+                    version = self._list(path, known, told)
+                version = self._follow(path, version, told, stopped)
+            except (requests.RequestException, RehearsalError, ValueError):
                 version = ""
                 stopped.wait(0.3)
 
-    def _list(self, path: str, seen: Callable[[str, Document], None]) -> str:
+    def _list(self, path: str, known: Mapping[str, Document], told: Callable[[str, Document], None]) -> str:
+        """Tell what is there, and what went while nobody looked."""
         listed = self.get(path)
-        for item in listed.get("items") or []:
-            seen("ADDED", item)
+        there = {item["metadata"]["uid"]: item for item in listed.get("items") or []}
+        for uid, item in list(known.items()):
+            if uid not in there:
+                told("DELETED", item)
+        for item in there.values():
+            told("ADDED", item)
         return str(listed["metadata"]["resourceVersion"])
 
     def _follow(self, path: str, version: str, seen: Callable[[str, Document], None], stopped: threading.Event) -> str:
@@ -124,7 +147,10 @@ class Kube:
         return version
 
     def _ask(self, verb: str, path: str, **more: Any) -> Document:
-        response = self._session().request(verb, f"{self.server}{path}", timeout=30, **more)
+        try:
+            response = self._session().request(verb, f"{self.server}{path}", timeout=30, **more)
+        except requests.RequestException as error:
+            raise RehearsalError(f"the API server does not answer {verb} {path}: {error}") from error
         if not response.ok:
             raise ApiError(response)
         answer: Document = response.json()

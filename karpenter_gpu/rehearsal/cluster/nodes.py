@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import base64
 import re
-import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import requests
 from botocore.credentials import Credentials
-from botocore.exceptions import ClientError
 from botocore.model import ServiceId
 from botocore.session import get_session
 from botocore.signers import RequestSigner
 
-from karpenter_gpu.errors import KarpenterGpuError, RehearsalError
+from karpenter_gpu.errors import RehearsalError
 from karpenter_gpu.rehearsal.cluster.authentication import PREFIX
 from karpenter_gpu.rehearsal.cluster.control_plane import KUBELET_ADDRESS, ControlPlane
 from karpenter_gpu.rehearsal.cluster.kube import ApiError, Document, Kube
@@ -59,25 +57,32 @@ class Nodes:
     clusters: Mapping[str, ControlPlane]
     refusals: dict[str, str] = field(default_factory=dict)
     _gone: set[str] = field(default_factory=set)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def launched(self, id: str) -> None:
         """Boot an instance: until it is a node, or gone, it tries to join."""
-        instance = self.instance(id)
         while id not in self._gone:
             try:
-                self._join(instance)
-            except (KarpenterGpuError, ApiError, ClientError, requests.RequestException) as error:
-                self.refusals[id] = str(error)
-                threading.Event().wait(JOIN_AGAIN_SECONDS)
+                self._join(self.instance(id))
+            except Exception as error:  # noqa: BLE001 - whatever keeps it out is why it is no node
+                self.refusals[id] = (
+                    str(error) if isinstance(error, RehearsalError) else f"{type(error).__name__}: {error}"
+                )
+                time.sleep(JOIN_AGAIN_SECONDS)
             else:
-                self.refusals.pop(id, None)
-                return
+                break
+        self.refusals.pop(id, None)
+        if id in self._gone:
+            self._sweep(id)
 
     def terminated(self, id: str) -> None:
         """Take away the node of an instance that is gone, when nobody else did."""
         self._gone.add(id)
-        threading.Event().wait(NODE_GONE_SECONDS)
+        self.refusals.pop(id, None)
+        time.sleep(NODE_GONE_SECONDS)
+        self._sweep(id)
+
+    def _sweep(self, id: str) -> None:
+        """Delete the node of an instance, wherever it is."""
         for plane in list(self.clusters.values()):
             for node in plane.kube.items("/api/v1/nodes"):
                 if str(node["spec"].get("providerID", "")).endswith(f"/{id}"):

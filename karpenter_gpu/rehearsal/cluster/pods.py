@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import threading
@@ -14,6 +15,7 @@ from typing import Any
 
 import requests
 
+from karpenter_gpu.errors import RehearsalError
 from karpenter_gpu.rehearsal.cluster.control_plane import ControlPlane
 from karpenter_gpu.rehearsal.cluster.kube import STRATEGIC, ApiError, Document, kubeconfig
 from karpenter_gpu.rehearsal.cluster.nodes import Aws, gpu_count
@@ -27,6 +29,7 @@ IRSA_AUDIENCE = "sts.amazonaws.com"
 POD_IDENTITY_AUDIENCE = "pods.eks.amazonaws.com"
 TOKEN_SECONDS = 86_400
 FAULT = re.compile(r'^panic:|"level":"(ERROR|PANIC|FATAL)"')
+CRASHES_THAT_TELL = 2
 BACK_OFF_SECONDS = (1, 2, 4, 8)
 BYTES = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "": 1}
 
@@ -41,6 +44,9 @@ class Controller:
     stopped: threading.Event = field(default_factory=threading.Event)
     process: Process | None = None
     restarts: int = 0
+    ready: bool = False
+    last_words: str = ""
+    in_a_row: int = 0
 
 
 @dataclass
@@ -60,7 +66,7 @@ class Pods:
 
         pod_identity: The URL that gives Pod Identity's credentials.
 
-        crashes: What controllers said last before they ended by themselves, oldest first.
+        controllers: The controllers there are, by the uid of their pods.
     """
 
     plane: ControlPlane
@@ -69,7 +75,6 @@ class Pods:
     program: Path
     environment: Mapping[str, str]
     pod_identity: str
-    crashes: list[str] = field(default_factory=list)
     controllers: dict[str, Controller] = field(default_factory=dict)
     _plugins: dict[str, str] = field(default_factory=dict)
     _stopped: threading.Event = field(default_factory=threading.Event)
@@ -89,6 +94,13 @@ class Pods:
             if controller.process:
                 controller.process.stop(grace=3)
 
+    def trouble(self) -> str:
+        """Why no controller can run: the last words of one that ended again and again; empty while any is ready."""
+        controllers = list(self.controllers.values())
+        if any(one.ready for one in controllers):
+            return ""
+        return next((one.last_words for one in controllers if one.in_a_row >= CRASHES_THAT_TELL), "")
+
     def logs(self) -> list[Path]:
         """The logs of the controllers there were."""
         return sorted(self.processes.folder.glob("karpenter-*.log"))
@@ -104,8 +116,8 @@ class Pods:
     def _plugin(self, uid: str, node: str, *, works: bool) -> None:
         """A device plugin that works shows its node's GPUs to the kubelet; one that goes takes them away."""
         if works and uid not in self._plugins:
-            self._plugins[uid] = node
             self._show_gpus(node, works=True)
+            self._plugins[uid] = node
         elif not works and uid in self._plugins:
             del self._plugins[uid]
             self._show_gpus(node, works=node in self._plugins.values())
@@ -135,25 +147,35 @@ class Pods:
         """Run a controller until its pod goes; start it again when it ends by itself."""
         while not controller.stopped.is_set() and not self._stopped.is_set():
             try:
-                port = self._start(controller)
-            except ApiError as error:
-                self._crashed(controller, str(error))
-                continue
-            process = controller.process
-            assert process is not None
-            ready = False
-            while process.running and not controller.stopped.wait(0.3):
-                if (now := _answers(port)) != ready:
-                    ready = now
-                    self._show(controller, ready=ready)
-            if not controller.stopped.is_set():
-                self._crashed(controller, _why(process))
+                last_words = self._run(controller)
+            except Exception as error:  # noqa: BLE001 - whatever keeps it from running is why it does not run
+                last_words = f"{type(error).__name__}: {error}"
+            finally:
+                if controller.process:
+                    controller.process.stop(grace=3)
+            if not controller.stopped.is_set() and not self._stopped.is_set():
+                self._crashed(controller, last_words)
+
+    def _run(self, controller: Controller) -> str:
+        """Run a controller once, and show whether it is ready; its last words."""
+        port = self._start(controller)
+        process = controller.process
+        assert process is not None
+        while process.running and not self._stopped.is_set() and not controller.stopped.wait(0.3):
+            if (ready := _answers(port)) != controller.ready:
+                controller.ready = ready
+                controller.in_a_row = 0 if ready else controller.in_a_row
+                self._show(controller)
+        return _why(process)
 
     def _crashed(self, controller: Controller, last_words: str) -> None:
-        self.crashes.append(last_words)
+        controller.ready = False
+        controller.last_words = last_words
+        controller.in_a_row += 1
         controller.restarts += 1
-        self._show(controller, ready=False)
-        controller.stopped.wait(BACK_OFF_SECONDS[min(controller.restarts, len(BACK_OFF_SECONDS)) - 1])
+        with contextlib.suppress(RehearsalError):
+            self._show(controller)
+        controller.stopped.wait(BACK_OFF_SECONDS[min(controller.in_a_row, len(BACK_OFF_SECONDS)) - 1])
 
     def _start(self, controller: Controller) -> int:
         """Start the process with the environment of the container; the port on which it says that it is ready."""
@@ -222,10 +244,10 @@ class Pods:
         file.write_text(answer["status"]["token"], encoding="utf-8")
         return file
 
-    def _show(self, controller: Controller, *, ready: bool) -> None:
+    def _show(self, controller: Controller) -> None:
         """Show the state of the process as the state of the pod."""
         now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-        said = "True" if ready else "False"
+        said = "True" if controller.ready else "False"
         container = controller.pod["spec"]["containers"][0]
         running = controller.process is not None and controller.process.running
         state: Document = {"running": {"startedAt": now}} if running else {"waiting": {"reason": "CrashLoopBackOff"}}
@@ -239,7 +261,7 @@ class Pods:
                     "name": container["name"],
                     "image": container["image"],
                     "imageID": "",
-                    "ready": ready,
+                    "ready": controller.ready,
                     "restartCount": controller.restarts,
                     "started": running,
                     "state": state,

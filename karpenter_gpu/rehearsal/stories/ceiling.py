@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 
-from karpenter_gpu.gpus import BY_NAME
-from karpenter_gpu.rehearsal.scene import GPU, Pool, Scene
+from karpenter_gpu.rehearsal.cluster.kube import Document
+from karpenter_gpu.rehearsal.scene import GPU, NAMESPACE, Pool, Scene
 from karpenter_gpu.rehearsal.stories.story import NotPlayed, Story
 
 # More would show nothing that these do not.
 MOST_PODS = 40
-STILL_SECONDS = 6.0
+HOLD_SECONDS = 6.0
 
 
 def play(scene: Scene) -> None:
@@ -19,27 +19,38 @@ def play(scene: Scene) -> None:
         raise NotPlayed(f"no GPU pool of this stack has a limit of fewer than {MOST_PODS} GPUs")
     pool = min(limited, key=lambda one: one.gpu_limit or 0)
     limit = pool.gpu_limit or 0
-    scene.until_empty()
     workload = scene.start("too-many", pool=pool, replicas=limit + 2)
-    scene.until("the pool to fill up", lambda: len(workload.pods("Running")) >= 1 and _still(scene, pool), seconds=120)
-    running, waiting = len(workload.pods("Running")), len(workload.pods("Pending"))
-    scene.timeline.add("story", pool.name, f"{running} pods run, {waiting} wait", f"its limit is {limit} GPUs")
-    scene.check(f"the instances of pool {pool.name} have no more than {limit} GPUs", holds=_gpus(scene, pool) <= limit)
-    scene.check("the pods beyond the limit wait", holds=waiting >= 2)
+    scene.until("the pool to fill up to its limit", lambda: _full(scene, pool, limit), seconds=150)
+    scene.until("Karpenter to say that the limit holds it back", lambda: _held_back(scene), seconds=30)
+    time.sleep(HOLD_SECONDS)
+    gpus, running = _gpus(scene, pool), len(workload.pods("Running"))
+    scene.timeline.add("story", pool.name, f"has {gpus} GPUs, and {running} pods run", f"its limit is {limit} GPUs")
+    scene.check(f"the nodes of pool {pool.name} have no more than {limit} GPUs", holds=gpus <= limit)
+    scene.check("a pod runs on each of them", holds=running == gpus)
+
+
+def _nodes(scene: Scene, pool: Pool) -> list[int]:
+    """The GPUs of each of the pool's NodeClaims, launched or not."""
+    return [_capacity(claim) for claim in scene.claims(pool)]
+
+
+def _capacity(claim: Document) -> int:
+    return int(claim.get("status", {}).get("capacity", {}).get(GPU, "0"))
 
 
 def _gpus(scene: Scene, pool: Pool) -> int:
-    return sum(BY_NAME[one.type].gpus for one in scene.instances() if one.pool == pool.name)
+    return sum(_nodes(scene, pool))
 
 
-def _still(scene: Scene, pool: Pool) -> bool:
-    """Whether nothing is launched any more, and every instance is a node whose GPUs are seen."""
-    before = {one.id for one in scene.instances()}
-    ready = all(GPU in one["status"].get("capacity", {}) for one in scene.claims(pool))
-    if not before or not ready:
-        return False
-    time.sleep(STILL_SECONDS)
-    return {one.id for one in scene.instances()} == before
+def _full(scene: Scene, pool: Pool, limit: int) -> bool:
+    """Whether every NodeClaim is launched, and no further one like the smallest would fit."""
+    nodes = _nodes(scene, pool)
+    return bool(nodes) and all(nodes) and limit - sum(nodes) < min(nodes)
+
+
+def _held_back(scene: Scene) -> bool:
+    events = scene.kube.items(f"/api/v1/namespaces/{NAMESPACE}/events")
+    return any("limit" in str(event.get("message")) for event in events)
 
 
 STORY = Story("ceiling", "no more instances than the pool's limit", play)

@@ -15,9 +15,7 @@ def play(scene: Scene) -> None:
         raise NotPlayed("no GPU pool of this stack uses spot")
 
     workload = scene.start("on-spot", pool=pool, capacity_type="spot")
-    scene.until("the pod to run on a spot instance", lambda: workload.pods("Running"), seconds=90)
-    (node,) = workload.nodes()
-    old = scene.instance_of(node)
+    old = scene.instance_of(scene.running(workload)["spec"]["nodeName"])
     known = {one.id for one in scene.instances()} | {old}
 
     arn = f"arn:{scene.account.aws.world.partition}:ec2:{scene.account.aws.region}:{scene.account.aws.account}:instance/{old}"
@@ -35,12 +33,13 @@ def play(scene: Scene) -> None:
         "a replacement to be launched",
         lambda: next((one.id for one in scene.instances() if one.id not in known and one.pool == pool.name), None),
     )
-    alive = {one.id for one in scene.instances()}
-    scene.check("the replacement was launched while the old instance still ran", holds=old in alive)
     scene.until("the pod to run on the replacement", lambda: _runs_on(scene, workload.nodes(), new), seconds=90)
     scene.until(
         "the old instance to be terminated", lambda: old not in {one.id for one in scene.instances()}, seconds=90
     )
+    was, came = (scene.observer.instances[id] for id in (old, new))
+    first = was.ended is not None and came.began <= was.ended
+    scene.check("the replacement was launched before the old instance ended", holds=first)
 
 
 def _runs_on(scene: Scene, nodes: set[str], id: str) -> bool:

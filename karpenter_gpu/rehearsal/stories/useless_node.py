@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from karpenter_gpu.errors import StoryFailed
 from karpenter_gpu.rehearsal.cluster.kube import Document
 from karpenter_gpu.rehearsal.cluster.pods import DEVICE_PLUGIN_IMAGE
@@ -9,6 +11,8 @@ from karpenter_gpu.rehearsal.diagnosis import useless
 from karpenter_gpu.rehearsal.scene import GPU, Scene, condition
 from karpenter_gpu.rehearsal.stories.story import NotPlayed, Story
 
+# Longer than a device plugin takes to show GPUs, and Karpenter to count a node as initialized.
+HOLD_SECONDS = 6.0
 DAEMONS = "/apis/apps/v1/daemonsets"
 # What only the API server writes.
 SERVERS = ("uid", "resourceVersion", "creationTimestamp", "generation", "managedFields")
@@ -18,11 +22,14 @@ def play(scene: Scene) -> None:
     plugin = next((one for one in scene.kube.items(DAEMONS) if _is_plugin(one)), None)
     if plugin is None:
         raise NotPlayed("the stack has no DaemonSet of NVIDIA's device plugin")
+    pool = scene.pools()[0]
+    if scene.image_brings_plugin(pool):
+        raise NotPlayed(f"the image of pool {pool.name} runs a device plugin of its own")
     path = f"/apis/apps/v1/namespaces/{plugin['metadata']['namespace']}/daemonsets"
     scene.kube.delete(f"{path}/{plugin['metadata']['name']}")
     scene.timeline.add("story", plugin["metadata"]["name"], "taken away")
     try:
-        workload = scene.start("without-plugin")
+        workload = scene.start("without-plugin", pool=pool)
         claim = scene.until(
             "a node to register",
             lambda: next((one for one in scene.claims() if condition(one, "Registered") == "True"), None),
@@ -30,6 +37,7 @@ def play(scene: Scene) -> None:
         )
         name = claim["status"]["nodeName"]
         scene.until("the node to be ready", lambda: condition(scene.node(name), "Ready") == "True")
+        time.sleep(HOLD_SECONDS)
         node = scene.node(name)
         scene.check("the node shows no GPU", holds=GPU not in node["status"]["capacity"])
         scene.check("its pod does not run", holds=not workload.pods("Running"))

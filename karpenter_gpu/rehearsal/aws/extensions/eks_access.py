@@ -31,15 +31,16 @@ _GROUPS: Final = {
     "HYBRID_LINUX": ["system:nodes"],
     "HYPERPOD_LINUX": ["system:nodes"],
 }
-_POLICIES: Final = (
-    "AmazonEKSAdminPolicy",
-    "AmazonEKSAdminViewPolicy",
-    "AmazonEKSAutoNodePolicy",
-    "AmazonEKSClusterAdminPolicy",
-    "AmazonEKSEditPolicy",
-    "AmazonEKSSecretReaderPolicy",
-    "AmazonEKSViewPolicy",
-)
+# EKS's access policies, and the cluster role of Kubernetes that holds what each allows; none for those not carried out.
+ACCESS_POLICIES: Final = {
+    "AmazonEKSAdminPolicy": "admin",
+    "AmazonEKSAdminViewPolicy": "",
+    "AmazonEKSAutoNodePolicy": "",
+    "AmazonEKSClusterAdminPolicy": "cluster-admin",
+    "AmazonEKSEditPolicy": "edit",
+    "AmazonEKSSecretReaderPolicy": "",
+    "AmazonEKSViewPolicy": "view",
+}
 
 
 def _standard_name(principal: str) -> str:
@@ -91,7 +92,7 @@ class AccessEntries:
             "DisassociateAccessPolicy": self.disassociate,
             "ListAssociatedAccessPolicies": self.list_associated,
             "ListAccessPolicies": lambda _: {
-                "accessPolicies": [{"name": name, "arn": self._policy_arn(name)} for name in _POLICIES]
+                "accessPolicies": [{"name": name, "arn": self._policy_arn(name)} for name in ACCESS_POLICIES]
             },
         }
         return {("eks", action): operation for action, operation in table.items()}
@@ -162,11 +163,16 @@ class AccessEntries:
 
     def associate(self, call: Call) -> Document:
         found, cluster, policy = self._entry(call), self._cluster(call), call.parameters["policyArn"]
-        if policy not in {self._policy_arn(name) for name in _POLICIES}:
+        if policy not in {self._policy_arn(name) for name in ACCESS_POLICIES}:
             raise invalid("The policyArn parameter format is not valid", clusterName=cluster.name)
         if found["type"] not in ("STANDARD", "EC2"):
             raise invalid(f"You can't associate access policies with an access entry of type {found['type']}")
-        made = associated(policy, call.parameters["accessScope"])
+        scope = call.parameters["accessScope"]
+        if scope["type"] != "cluster" or not ACCESS_POLICIES[policy.rpartition("/")[2]]:
+            raise NotImplementedError(
+                f"access policy {policy} over a {scope['type']} is not carried out in a rehearsal"
+            )
+        made = associated(policy, scope)
         cluster.policies.setdefault(found["principalArn"], {})[policy] = made
         return {
             "clusterName": cluster.name,
