@@ -34,8 +34,6 @@ STYLES = {
     "event": "dim",
     "karpenter": "dim",
 }
-# Shown only when asked for: Karpenter's own words.
-QUIET_LANES = ("karpenter",)
 PLAIN_STATES = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "DELETE_COMPLETE", "ROLLBACK_COMPLETE")
 
 
@@ -134,8 +132,12 @@ class Terminal:
     def finished(self, program: str, seconds: float) -> None:
         self.say(f"[dim]{escape(program)}: there after {seconds:.0f} s[/]")
 
+    def log(self, line: str) -> None:
+        if self._follow:
+            self.say(f"[dim]{escape(line)}[/]")
+
     def moment(self, moment: Moment) -> None:
-        if moment.lane in QUIET_LANES and not self._follow:
+        if moment.lane == "karpenter":  # Its own words, which `--follow` shows as they are.
             return
         if moment.lane == "stack" and not self._shown_of_stack(moment):
             return

@@ -7,13 +7,12 @@ import re
 from collections.abc import Callable, Iterator
 
 from karpenter_gpu.errors import RehearsalError
+from karpenter_gpu.labels import GPU_RESOURCE, INSTANCE_GPU_COUNT, NODEPOOL
 from karpenter_gpu.rehearsal.account import Account
 from karpenter_gpu.rehearsal.cluster.control_plane import ControlPlane
 from karpenter_gpu.rehearsal.cluster.kube import Document, Kube
 from karpenter_gpu.rehearsal.cluster.pods import DEVICE_PLUGIN_IMAGE
 
-GPU = "nvidia.com/gpu"
-GPU_NODES = "karpenter.sh/nodepool"
 # A NodeClass is looked at by Karpenter first, and is not ready until then.
 PENDING_REASONS = ("AwaitingReconciliation", "DependenciesNotReady", "NotFound")
 AWS_ERROR = re.compile(r"api error (?P<code>\w+): (?P<message>[^\"\\]+)")
@@ -71,8 +70,8 @@ def _useless_nodes(_: Account, plane: ControlPlane) -> Iterator[str]:
     """A GPU node is up and bills, and shows no GPU."""
     for node in plane.kube.items("/api/v1/nodes"):
         labels = node["metadata"].get("labels", {})
-        has_gpus = "karpenter.k8s.aws/instance-gpu-count" in labels
-        if GPU_NODES in labels and has_gpus and GPU not in node["status"].get("capacity", {}):
+        has_gpus = INSTANCE_GPU_COUNT in labels
+        if NODEPOOL in labels and has_gpus and GPU_RESOURCE not in node["status"].get("capacity", {}):
             yield useless(plane.kube, node)
 
 
@@ -82,7 +81,7 @@ def useless(kube: Kube, node: Document) -> str:
     begin = (
         f"node {name} is up, bills and is of no use: its GPUs are not to be seen, since no device plugin works there"
     )
-    plugins = [one for one in kube.items("/apis/apps/v1/daemonsets") if _is_device_plugin(one)]
+    plugins = [one for one in kube.items("/apis/apps/v1/daemonsets") if is_device_plugin(one)]
     if not plugins:
         return f"{begin}; the cluster has no DaemonSet of NVIDIA's device plugin"
     daemon = plugins[0]
@@ -100,7 +99,8 @@ def useless(kube: Kube, node: Document) -> str:
     return begin
 
 
-def _is_device_plugin(daemon: Document) -> bool:
+def is_device_plugin(daemon: Document) -> bool:
+    """Whether a DaemonSet runs NVIDIA's device plugin."""
     containers = daemon["spec"]["template"]["spec"]["containers"]
     return any(DEVICE_PLUGIN_IMAGE.search(container["image"]) for container in containers)
 

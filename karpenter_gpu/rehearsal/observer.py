@@ -12,7 +12,8 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from karpenter_gpu.gpus import BY_NAME
-from karpenter_gpu.rehearsal.cluster.kube import Document, Kube
+from karpenter_gpu.labels import GPU_RESOURCE, NODEPOOL
+from karpenter_gpu.rehearsal.cluster.kube import Document, Kube, condition
 from karpenter_gpu.rehearsal.timeline import Timeline
 
 KINDS = {
@@ -37,7 +38,6 @@ CLAIM_CONDITIONS = (
     "Consolidatable",
     "InstanceTerminating",
 )
-POOL_TAG = "karpenter.sh/nodepool"
 
 
 class Observer:
@@ -137,25 +137,24 @@ class Observer:
             self._note("nodeclaim", name, "gone")
             return
         if kind == "ADDED" and f"nodeclaim/{name}" not in self._seen:
-            self._note("nodeclaim", name, "created", claim["metadata"]["labels"].get(POOL_TAG, ""))
-        for condition in claim.get("status", {}).get("conditions", []):
-            if condition["type"] in CLAIM_CONDITIONS and condition["status"] == "True":
-                key = f"{name}/{condition['type']}"
-                if key not in self._noted:
-                    self._noted.add(key)
-                    self._timeline.add("nodeclaim", name, condition["type"].lower())
+            self._note("nodeclaim", name, "created", claim["metadata"]["labels"].get(NODEPOOL, ""))
+        for step in CLAIM_CONDITIONS:
+            key = f"{name}/{step}"
+            if condition(claim, step) == "True" and key not in self._noted:
+                self._noted.add(key)
+                self._timeline.add("nodeclaim", name, step.lower())
         if "deletionTimestamp" in claim["metadata"]:
             self._note("nodeclaim", name, "being deleted")
 
     def _node(self, kind: str, node: Document) -> None:
         name = node["metadata"]["name"]
-        if POOL_TAG not in node["metadata"].get("labels", {}):
+        if NODEPOOL not in node["metadata"].get("labels", {}):
             return
         if kind == "DELETED":
             self._note("node", name, "gone")
             return
-        ready = any(one["type"] == "Ready" and one["status"] == "True" for one in node["status"].get("conditions", []))
-        gpus = node["status"].get("capacity", {}).get("nvidia.com/gpu")
+        ready = condition(node, "Ready") == "True"
+        gpus = node["status"].get("capacity", {}).get(GPU_RESOURCE)
         state = f"ready, {gpus} GPU" if ready and gpus else "ready, no GPU to be seen" if ready else "joined"
         self._note("node", name, "drained" if "deletionTimestamp" in node["metadata"] else state)
 
@@ -172,14 +171,14 @@ class Observer:
 
     def _instance(self, description: Mapping[str, Any]) -> None:
         tags = {tag["Key"]: tag["Value"] for tag in description.get("Tags", [])}
-        if POOL_TAG not in tags:
+        if NODEPOOL not in tags:
             return
         id, state = description["InstanceId"], description["State"]["Name"]
         instance = self.instances.get(id)
         if instance is None:
             spot = description.get("InstanceLifecycle") == "spot"
             instance = self.instances[id] = Instance(
-                id, description["InstanceType"], tags[POOL_TAG], self._timeline.now, spot=spot
+                id, description["InstanceType"], tags[NODEPOOL], self._timeline.now, spot=spot
             )
         if state == "terminated" and instance.ended is None:
             instance.ended = self._timeline.now
@@ -218,7 +217,7 @@ class Instance:
 
 
 def _instances(ec2: Any) -> list[Mapping[str, Any]]:
-    found = ec2.describe_instances(Filters=[{"Name": "tag-key", "Values": [POOL_TAG]}])
+    found = ec2.describe_instances(Filters=[{"Name": "tag-key", "Values": [NODEPOOL]}])
     return [instance for reservation in found["Reservations"] for instance in reservation["Instances"]]
 
 

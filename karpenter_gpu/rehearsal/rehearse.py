@@ -40,6 +40,9 @@ class Stage(Progress, Protocol):
     def moment(self, moment: Moment) -> None:
         """Something happened."""
 
+    def log(self, line: str) -> None:
+        """Karpenter's controller said something."""
+
     def kept(self, account: Account) -> None:
         """Everything stands and stays; returns when it is to go."""
 
@@ -122,16 +125,14 @@ class _Run:
         ) as account:
             account.bootstrap()
             before = inventory(account.aws.client)
-            try:
-                if self._act("deploy", "cdk deploy", lambda: self._deploy(account)):
+            with self._following(account):
+                deployed = self._act("deploy", "cdk deploy", lambda: self._deploy(account))
+                if deployed:
                     self._stories(account)
-                    if self.options.keep:
-                        self.stage.kept(account)
-                    if self._act("destroy", "cdk destroy", lambda: self._destroy(account)):
-                        left = tuple(sorted(inventory(account.aws.client) - before))
-            finally:
-                for observer in self.observers:
-                    observer.stop()
+                if self.options.keep and account.clusters:
+                    self.stage.kept(account)
+                if deployed and self._act("destroy", "cdk destroy", lambda: self._destroy(account)):
+                    left = tuple(sorted(inventory(account.aws.client) - before))
             unknown = [f"{one.service}:{one.action}: {one.reason}" for one in account.aws.unknown]
             unknown += [*account.aws.world.failures, *account.failures()]
         return self._result(left, tuple(unknown))
@@ -209,18 +210,15 @@ class _Run:
         observer = Observer(plane.kube, lambda: account.aws.client("ec2"), self.timeline, NAMESPACE)
         self.observers.append(observer)
         observer.start()
-        with self._following(account, observer):
-            scene = Scene(account, plane, self.timeline, observer)
-            broken = ""
-            for story in self.options.stories:
-                if broken:
-                    now = self.timeline.now
-                    self.outcomes.append(
-                        Outcome(story.name, story.title, NOT_PLAYED, f"not reached: {broken}", now, now)
-                    )
-                elif not self._act(story.name, story.title, lambda: self._play(story, scene)):  # noqa: B023
-                    # What is broken is broken for the stories after it, too.
-                    broken = diagnosis.why(account, plane)
+        scene = Scene(account, plane, self.timeline, observer)
+        broken = ""
+        for story in self.options.stories:
+            if broken:
+                now = self.timeline.now
+                self.outcomes.append(Outcome(story.name, story.title, NOT_PLAYED, f"not reached: {broken}", now, now))
+            elif not self._act(story.name, story.title, lambda: self._play(story, scene)):  # noqa: B023
+                # What is broken is broken for the stories after it, too.
+                broken = diagnosis.why(account, plane)
 
     @staticmethod
     def _play(story: Story, scene: Scene) -> None:
@@ -233,20 +231,27 @@ class _Run:
                 scene.clear()
 
     @contextlib.contextmanager
-    def _following(self, account: Account, observer: Observer) -> Iterator[None]:
-        """Note what Karpenter's log says while the stories play."""
+    def _following(self, account: Account) -> Iterator[None]:
+        """Tell what Karpenter's log says, and note what a person would follow of it."""
         stopped = threading.Event()
 
         def logs() -> list[Path]:
             return [log for pods in list(account.pods.values()) for log in pods.logs()]
 
-        thread = threading.Thread(target=follow, args=(logs, observer.karpenter, stopped), daemon=True, name="follow")
+        def heard(line: str) -> None:
+            self.stage.log(line)
+            for observer in self.observers:
+                observer.karpenter(line)
+
+        thread = threading.Thread(target=follow, args=(logs, heard, stopped), daemon=True, name="follow")
         thread.start()
         try:
             yield
         finally:
             stopped.set()
             thread.join(2)
+            for observer in self.observers:
+                observer.stop()
 
     def _heard(self, event: Event) -> None:
         what = event.status if event.type == STACK else f"{event.status} {event.type}"

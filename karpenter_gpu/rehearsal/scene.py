@@ -1,15 +1,16 @@
-"""What a story works with: the cluster, its GPU pools, pods to start, things to wait for."""
+"""What a story works with: the cluster, its GPU_RESOURCE pools, pods to start, things to wait for."""
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from karpenter_gpu.errors import RehearsalError, StoryFailed
+from karpenter_gpu.labels import CAPACITY_TYPE, GPU_RESOURCE, NODEPOOL
 from karpenter_gpu.rehearsal.account import Account
 from karpenter_gpu.rehearsal.cluster.control_plane import ControlPlane
 from karpenter_gpu.rehearsal.cluster.kube import Document, Kube
@@ -17,13 +18,10 @@ from karpenter_gpu.rehearsal.diagnosis import why
 from karpenter_gpu.rehearsal.observer import Instance, Observer
 from karpenter_gpu.rehearsal.timeline import Timeline
 
-GPU = "nvidia.com/gpu"
 NAMESPACE = "rehearsal"
 NODEPOOLS = "/apis/karpenter.sh/v1/nodepools"
 NODECLAIMS = "/apis/karpenter.sh/v1/nodeclaims"
 NODES = "/api/v1/nodes"
-POOL = "karpenter.sh/nodepool"
-CAPACITY_TYPE = "karpenter.sh/capacity-type"
 GPU_REQUIREMENT = "karpenter.k8s.aws/instance-gpu"
 DURATION = re.compile(r"(\d+)(h|m|s)")
 UNITS = {"h": "hours", "m": "minutes", "s": "seconds"}
@@ -35,7 +33,7 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class Pool:
-    """A GPU pool of the cluster: its NodePool.
+    """A GPU_RESOURCE pool of the cluster: its NodePool.
 
     Args:
         document: The NodePool.
@@ -59,7 +57,7 @@ class Pool:
     @property
     def gpu_limit(self) -> int | None:
         """The most GPUs it may have at once; None when it has no such limit."""
-        said = self.document["spec"].get("limits", {}).get(GPU)
+        said = self.document["spec"].get("limits", {}).get(GPU_RESOURCE)
         return None if said is None else int(said)
 
     @property
@@ -146,7 +144,7 @@ class Scene:
         return self.plane.kube
 
     def pools(self) -> list[Pool]:
-        """The cluster's GPU pools, in the order in which Karpenter prefers them.
+        """The cluster's GPU_RESOURCE pools, in the order in which Karpenter prefers them.
 
         Raises:
             StoryFailed: There is none.
@@ -157,7 +155,7 @@ class Scene:
         return sorted(found, key=lambda pool: -pool.document["spec"].get("weight", 0))
 
     def pool(self, wanted: Callable[[Pool], bool]) -> Pool | None:
-        """The first GPU pool of a kind."""
+        """The first GPU_RESOURCE pool of a kind."""
         return next((pool for pool in self.pools() if wanted(pool)), None)
 
     def start(
@@ -179,12 +177,15 @@ class Scene:
         taints = {
             (taint["key"], taint["effect"]) for one in ([pool] if pool else self.pools()[:1]) for taint in one.taints
         }
-        selector = {**({POOL: pool.name} if pool else {}), **({CAPACITY_TYPE: capacity_type} if capacity_type else {})}
+        selector = {
+            **({NODEPOOL: pool.name} if pool else {}),
+            **({CAPACITY_TYPE: capacity_type} if capacity_type else {}),
+        }
         container = {
             "name": "ai-workload",
             "image": "nvcr.io/nvidia/cuda:12.2.2-base-ubuntu22.04",
             "command": ["sh", "-c", "nvidia-smi && sleep infinity"],
-            **({"resources": {"limits": {GPU: str(gpus)}}} if gpus else {}),
+            **({"resources": {"limits": {GPU_RESOURCE: str(gpus)}}} if gpus else {}),
         }
         spec = {
             "containers": [container],
@@ -285,7 +286,7 @@ class Scene:
         self.timeline.add("story", "seen", claim)
 
     def instances(self) -> list[Instance]:
-        """The GPU instances that bill now."""
+        """The GPU_RESOURCE instances that bill now."""
         return [one for one in list(self.observer.instances.values()) if one.ended is None]
 
     def image_brings_plugin(self, pool: Pool) -> bool:
@@ -298,7 +299,7 @@ class Scene:
     def claims(self, pool: Pool | None = None) -> list[Document]:
         """The NodeClaims that are not on their way out."""
         found = [one for one in self.kube.items(NODECLAIMS) if "deletionTimestamp" not in one["metadata"]]
-        return [one for one in found if pool is None or one["metadata"]["labels"][POOL] == pool.name]
+        return [one for one in found if pool is None or one["metadata"]["labels"][NODEPOOL] == pool.name]
 
     def node(self, name: str) -> Document:
         """A node."""
@@ -318,7 +319,7 @@ class Scene:
             self.kube.delete(f"{NODECLAIMS}/{claim['metadata']['name']}")
 
     def until_empty(self) -> None:
-        """Wait until no GPU instance is there any more.
+        """Wait until no GPU_RESOURCE instance is there any more.
 
         Raises:
             StoryFailed: They do not go.
@@ -335,9 +336,3 @@ class Scene:
     def _account_is_there(self) -> None:
         path = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/default"
         self.until("the namespace's service account", lambda: self.kube.find(path), seconds=20)
-
-
-def condition(document: Mapping[str, Any], type: str) -> str:
-    """The status of a condition: `True`, `False`, `Unknown`; empty when it is not there."""
-    statuses = (one["status"] for one in document.get("status", {}).get("conditions", []) if one["type"] == type)
-    return str(next(statuses, ""))

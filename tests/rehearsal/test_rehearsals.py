@@ -33,6 +33,9 @@ class Quiet:
     def moment(self, moment):
         print(moment)
 
+    def log(self, line):
+        pass
+
     def kept(self, account):
         raise AssertionError("nobody asked for it")
 

@@ -5,7 +5,8 @@ import pytest
 
 from karpenter_gpu.errors import StoryFailed
 from karpenter_gpu.rehearsal import scene as module
-from karpenter_gpu.rehearsal.scene import Pool, Scene, condition
+from karpenter_gpu.rehearsal.cluster.kube import condition
+from karpenter_gpu.rehearsal.scene import Pool, Scene
 from karpenter_gpu.rehearsal.stories import STORIES, NotPlayed, upgrade
 from karpenter_gpu.rehearsal.timeline import Timeline
 

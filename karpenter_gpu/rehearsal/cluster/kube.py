@@ -171,6 +171,12 @@ class Kube:
         return session
 
 
+def condition(document: Mapping[str, Any], type: str) -> str:
+    """The status of an object's condition: `True`, `False`, `Unknown`; empty when it is not there."""
+    statuses = (one["status"] for one in document.get("status", {}).get("conditions", []) if one["type"] == type)
+    return str(next(statuses, ""))
+
+
 def _changes(response: requests.Response) -> Iterator[tuple[str, Document]]:
     for line in response.iter_lines():
         if line:

@@ -15,9 +15,10 @@ from botocore.session import get_session
 from botocore.signers import RequestSigner
 
 from karpenter_gpu.errors import RehearsalError
+from karpenter_gpu.labels import GPU_RESOURCE
 from karpenter_gpu.rehearsal.cluster.authentication import PREFIX
 from karpenter_gpu.rehearsal.cluster.control_plane import KUBELET_ADDRESS, ControlPlane
-from karpenter_gpu.rehearsal.cluster.kube import ApiError, Document, Kube
+from karpenter_gpu.rehearsal.cluster.kube import ApiError, Document, Kube, condition
 from karpenter_gpu.rehearsal.cluster.user_data import Registration, registration
 from karpenter_gpu.rehearsal.processes import wait_for
 
@@ -183,7 +184,13 @@ class Nodes:
         try:
             wait_for(
                 f"node group {group['nodegroupName']}",
-                lambda: sum(_is_ready(self.node_of(kube, id)) for id in self._members(cluster, group)) >= desired,
+                lambda: (
+                    sum(
+                        condition(self.node_of(kube, id) or {}, "Ready") == "True"
+                        for id in self._members(cluster, group)
+                    )
+                    >= desired
+                ),
                 seconds=NODEGROUP_SECONDS,
             )
         except RehearsalError:
@@ -281,7 +288,7 @@ class Nodes:
         }
         capacity = dict(_capacity(kind))
         if told.brings_device_plugin and (gpus := gpu_count(kind)):
-            capacity["nvidia.com/gpu"] = str(gpus)
+            capacity[GPU_RESOURCE] = str(gpus)
         memory = kind["MemoryInfo"]["SizeInMiB"]
         allocatable = {**capacity, "memory": f"{memory - memory // 13 - RESERVED_MEMORY_MIB}Mi"}
         return {
@@ -337,11 +344,6 @@ def _node_info(architecture: str, kube: Kube) -> Document:
         "systemUUID": "",
         "bootID": "",
     }
-
-
-def _is_ready(node: Document | None) -> bool:
-    conditions = (node or {}).get("status", {}).get("conditions", [])
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
 
 def _profile_name(cluster: str, group: Mapping[str, Any]) -> str:

@@ -16,15 +16,14 @@ from typing import Any
 import requests
 
 from karpenter_gpu.errors import RehearsalError
+from karpenter_gpu.labels import GPU_RESOURCE, ROLE_ANNOTATION
 from karpenter_gpu.rehearsal.cluster.control_plane import ControlPlane
-from karpenter_gpu.rehearsal.cluster.kube import STRATEGIC, ApiError, Document, kubeconfig
+from karpenter_gpu.rehearsal.cluster.kube import STRATEGIC, ApiError, Document, condition, kubeconfig
 from karpenter_gpu.rehearsal.cluster.nodes import Aws, gpu_count
 from karpenter_gpu.rehearsal.processes import Process, Processes, free_port
 
-GPU = "nvidia.com/gpu"
 CONTROLLER_IMAGE = re.compile(r"karpenter/controller")
 DEVICE_PLUGIN_IMAGE = re.compile(r"k8s-device-plugin")
-ROLE_ANNOTATION = "eks.amazonaws.com/role-arn"
 IRSA_AUDIENCE = "sts.amazonaws.com"
 POD_IDENTITY_AUDIENCE = "pods.eks.amazonaws.com"
 TOKEN_SECONDS = 86_400
@@ -111,7 +110,7 @@ class Pods:
         if _runs(pod, CONTROLLER_IMAGE):
             self._controller(uid, node, pod, gone=gone)
         elif _runs(pod, DEVICE_PLUGIN_IMAGE) and node:
-            self._plugin(uid, node, works=not gone and _is_ready(pod))
+            self._plugin(uid, node, works=not gone and condition(pod, "Ready") == "True")
 
     def _plugin(self, uid: str, node: str, *, works: bool) -> None:
         """A device plugin that works shows its node's GPUs to the kubelet; one that goes takes them away."""
@@ -129,7 +128,7 @@ class Pods:
         type_ = node["metadata"]["labels"]["node.kubernetes.io/instance-type"]
         kind = self.aws.client("ec2").describe_instance_types(InstanceTypes=[type_])["InstanceTypes"][0]
         if gpus := gpu_count(kind):
-            shown = {"capacity": {GPU: str(gpus)}, "allocatable": {GPU: str(gpus if works else 0)}}
+            shown = {"capacity": {GPU_RESOURCE: str(gpus)}, "allocatable": {GPU_RESOURCE: str(gpus if works else 0)}}
             self.plane.kube.patch(f"/api/v1/nodes/{name}/status", {"status": shown}, kind=STRATEGIC)
 
     def _controller(self, uid: str, node: str | None, pod: Document, *, gone: bool) -> None:
@@ -286,11 +285,6 @@ def _runs(pod: Document, image: re.Pattern[str]) -> bool:
     return any(image.search(container["image"]) for container in pod["spec"]["containers"])
 
 
-def _is_ready(pod: Document) -> bool:
-    conditions = pod.get("status", {}).get("conditions", [])
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
-
-
 def _answers(port: int) -> bool:
     try:
         return requests.get(f"http://127.0.0.1:{port}/readyz", timeout=2).status_code == 200
@@ -329,8 +323,8 @@ def _resource(container: Document, reference: Document) -> str:
 
 
 def follow(logs: Callable[[], Iterable[Path]], say: Callable[[str], None], stopped: threading.Event) -> None:
-    """Say each line that logs gain, until `stopped`."""
-    read = {log: log.stat().st_size for log in logs()}
+    """Say each line of logs, until `stopped`."""
+    read: dict[Path, int] = {}
     while not stopped.is_set():
         for log in logs():
             with log.open(encoding="utf-8", errors="replace") as lines:

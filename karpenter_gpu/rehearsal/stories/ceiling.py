@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 
+from karpenter_gpu.labels import GPU_RESOURCE
 from karpenter_gpu.rehearsal.cluster.kube import Document
-from karpenter_gpu.rehearsal.scene import GPU, NAMESPACE, Pool, Scene
+from karpenter_gpu.rehearsal.scene import NAMESPACE, Pool, Scene
 from karpenter_gpu.rehearsal.stories.story import NotPlayed, Story
 
 # More would show nothing that these do not.
@@ -35,7 +36,7 @@ def _nodes(scene: Scene, pool: Pool) -> list[int]:
 
 
 def _capacity(claim: Document) -> int:
-    return int(claim.get("status", {}).get("capacity", {}).get(GPU, "0"))
+    return int(claim.get("status", {}).get("capacity", {}).get(GPU_RESOURCE, "0"))
 
 
 def _gpus(scene: Scene, pool: Pool) -> int:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from karpenter_gpu.rehearsal.scene import GPU, Scene, condition
+from karpenter_gpu.labels import GPU_RESOURCE, NODEPOOL
+from karpenter_gpu.rehearsal.cluster.kube import condition
+from karpenter_gpu.rehearsal.scene import Scene
 from karpenter_gpu.rehearsal.stories.story import Story
 
 COMING = (
@@ -34,8 +36,10 @@ def play(scene: Scene) -> None:
     )
     scene.saw(*COMING)
     scene.check("one pod brought one node", holds=len(scene.claims()) == 1)
-    scene.check("the node shows its GPU", holds=int(scene.node(node)["status"]["allocatable"].get(GPU, "0")) >= 1)
-    pool = next(one for one in scene.pools() if one.name == claim["metadata"]["labels"]["karpenter.sh/nodepool"])
+    scene.check(
+        "the node shows its GPU", holds=int(scene.node(node)["status"]["allocatable"].get(GPU_RESOURCE, "0")) >= 1
+    )
+    pool = next(one for one in scene.pools() if one.name == claim["metadata"]["labels"][NODEPOOL])
 
     workload.stop()
     scene.timeline.add("story", "ai-workload", "taken away")

@@ -12,8 +12,8 @@ from typing import Any
 
 from karpenter_gpu.errors import StoryFailed
 from karpenter_gpu.rehearsal.assembly import HELM_CHART
-from karpenter_gpu.rehearsal.cluster.kube import Document
-from karpenter_gpu.rehearsal.scene import NODEPOOLS, Scene, condition
+from karpenter_gpu.rehearsal.cluster.kube import Document, condition
+from karpenter_gpu.rehearsal.scene import NODEPOOLS, Scene
 from karpenter_gpu.rehearsal.stories.story import NotPlayed, Story
 
 MANIFEST = "Custom::AWSCDK-EKS-KubernetesResource"

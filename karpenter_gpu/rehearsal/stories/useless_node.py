@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 
 from karpenter_gpu.errors import StoryFailed
-from karpenter_gpu.rehearsal.cluster.kube import Document
-from karpenter_gpu.rehearsal.cluster.pods import DEVICE_PLUGIN_IMAGE
-from karpenter_gpu.rehearsal.diagnosis import useless
-from karpenter_gpu.rehearsal.scene import GPU, Scene, condition
+from karpenter_gpu.labels import GPU_RESOURCE
+from karpenter_gpu.rehearsal.cluster.kube import Document, condition
+from karpenter_gpu.rehearsal.diagnosis import is_device_plugin, useless
+from karpenter_gpu.rehearsal.scene import Scene
 from karpenter_gpu.rehearsal.stories.story import NotPlayed, Story
 
 # Longer than a device plugin takes to show GPUs, and Karpenter to count a node as initialized.
@@ -19,7 +19,7 @@ SERVERS = ("uid", "resourceVersion", "creationTimestamp", "generation", "managed
 
 
 def play(scene: Scene) -> None:
-    plugin = next((one for one in scene.kube.items(DAEMONS) if _is_plugin(one)), None)
+    plugin = next((one for one in scene.kube.items(DAEMONS) if is_device_plugin(one)), None)
     if plugin is None:
         raise NotPlayed("the stack has no DaemonSet of NVIDIA's device plugin")
     pool = scene.pools()[0]
@@ -39,7 +39,7 @@ def play(scene: Scene) -> None:
         scene.until("the node to be ready", lambda: condition(scene.node(name), "Ready") == "True")
         time.sleep(HOLD_SECONDS)
         node = scene.node(name)
-        scene.check("the node shows no GPU", holds=GPU not in node["status"]["capacity"])
+        scene.check("the node shows no GPU", holds=GPU_RESOURCE not in node["status"]["capacity"])
         scene.check("its pod does not run", holds=not workload.pods("Running"))
         id = scene.instance_of(name)
         price = sum(one.price for one in scene.instances() if one.id == id)
@@ -58,10 +58,6 @@ def play(scene: Scene) -> None:
         scene.kube.create(path, _bare(plugin))
         scene.timeline.add("story", plugin["metadata"]["name"], "put back")
     scene.until("the pod to run once the device plugin is back", lambda: workload.pods("Running"))
-
-
-def _is_plugin(daemon: Document) -> bool:
-    return any(DEVICE_PLUGIN_IMAGE.search(one["image"]) for one in daemon["spec"]["template"]["spec"]["containers"])
 
 
 def _bare(daemon: Document) -> Document:
