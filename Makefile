@@ -65,7 +65,9 @@ wheel: .venv/.dev
 	$(BIN)/python -m build --no-isolation --wheel --outdir dist . >/dev/null
 	@$(BIN)/python -m pip install --quiet --no-deps --no-compile --target dist/installed dist/*.whl
 	@cd dist/installed && PYTHONPATH=. ../../$(BIN)/python -c "import karpenter_gpu as k; print(k.__file__); k.GpuPool(name='a', gpu_names=('l4',), gpu_limit=1); k.EksGpuStack"
-	@test -e dist/installed/karpenter_gpu/py.typed && test -e dist/installed/karpenter_gpu/cdk/drain_handler/index.py
+	@cd dist/installed && PYTHONPATH=. ../../$(BIN)/python -c "import karpenter_gpu.rehearsal.command as c; print(c.__file__)"
+	@cd dist/installed/karpenter_gpu && ls py.typed cdk/drain_handler/index.py rehearsal/watchdog.py rehearsal/cluster/kubelet.yaml \
+		rehearsal/functions/runtime_node.mjs rehearsal/report/report.html.jinja >/dev/null
 
 docs: .venv/.dev
 	$(BIN)/python docs/generate.py
