@@ -26,6 +26,11 @@ def test_everything_a_gpu_node_or_karpenter_needs_outlives_the_drain(shape):
     assert set(shape.graph.resources) - outlives - {gate} == pools | logs
 
 
+def test_a_destroy_keeps_nothing(shape):
+    kept = [name for name, one in shape.graph.resources.items() if one.get("DeletionPolicy") == "Retain"]
+    assert kept == []
+
+
 def test_node_pools_are_made_last_and_deleted_first(shape):
     (gate,) = shape.graph.of_type(GATE)
     for name in (name for name in shape.graph.resources if "NodePool" in name):
