@@ -1,6 +1,6 @@
 """What the rehearsal runs, as rows, and how each row is made.
 
-Sources: proxy.golang.org with the checksum database on, 2026-11-23 (which versions have all their modules there); the
+Sources: the public Go module proxy with the checksum database on, 2026-11-23 (which versions have all their modules there); the
 hack/lib/version.sh of Kubernetes and the Makefile of Karpenter (the variables that hold a version); npm, 2026-11-23.
 """
 
