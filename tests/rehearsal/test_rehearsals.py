@@ -55,17 +55,34 @@ def assembly(tmp_path_factory):
     return folder
 
 
-def started(assembly, folder, *options):
-    """A rehearsal of its own process, with a temporary folder of its own to see what it leaves."""
-    folder.mkdir()
-    with (folder / "log").open("w") as log:
-        return subprocess.Popen(
-            [*COMMAND, str(assembly), "--report", str(folder / "report.html"), *options],
-            env={**os.environ, "TMPDIR": str(folder)},
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+def as_in_a_terminal():
+    """Heed ctrl-C, also where this was started in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@pytest.fixture
+def started():
+    """Starts rehearsals, each in a process and with a temporary folder of its own to see what it leaves."""
+    running = []
+
+    def start(assembly, folder, *options):
+        folder.mkdir()
+        with (folder / "log").open("w") as log:
+            rehearsal = subprocess.Popen(
+                [*COMMAND, str(assembly), "--report", str(folder / "report.html"), *options],
+                env={**os.environ, "TMPDIR": str(folder)},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=as_in_a_terminal,  # noqa: PLW1509 - no thread of ours runs
+            )
+        running.append(rehearsal)
+        return rehearsal
+
+    yield start
+    for rehearsal in running:
+        rehearsal.kill()
+        rehearsal.wait()
 
 
 def until_it_says(folder, words, seconds=120):
@@ -88,7 +105,7 @@ def nothing_left(folder, seconds=20):
         time.sleep(0.5)
 
 
-def test_every_story_passes_and_a_destroy_leaves_nothing(assembly, tmp_path):
+def test_every_story_passes_and_a_destroy_leaves_nothing(started, assembly, tmp_path):
     rehearsal = started(assembly, tmp_path / "all")
     assert rehearsal.wait(900) == 0, (tmp_path / "all/log").read_text()[-3000:]
     said = (tmp_path / "all/log").read_text()
@@ -123,7 +140,7 @@ def test_a_broken_stack_fails_and_says_why(assembly, tmp_path, fault):
     assert "\n" not in failure.reason
 
 
-def test_a_killed_rehearsal_leaves_nothing_and_another_beside_it_goes_on(assembly, tmp_path):
+def test_a_killed_rehearsal_leaves_nothing_and_another_beside_it_goes_on(started, assembly, tmp_path):
     killed = started(assembly, tmp_path / "killed", "--story", "scale")
     other = started(assembly, tmp_path / "other", "--story", "plugin")
     until_it_says(tmp_path / "killed", "AWS::EKS::Cluster")
@@ -138,7 +155,7 @@ def test_a_killed_rehearsal_leaves_nothing_and_another_beside_it_goes_on(assembl
     ("moment", "sent"),
     [("AWS::EKS::Cluster", signal.SIGTERM), ("story     scale  begins", signal.SIGINT)],
 )
-def test_ctrl_c_or_a_request_to_end_ends_it_at_once_and_clears_away(assembly, tmp_path, moment, sent):
+def test_ctrl_c_or_a_request_to_end_ends_it_at_once_and_clears_away(started, assembly, tmp_path, moment, sent):
     rehearsal = started(assembly, tmp_path / "stopped", "--story", "scale")
     until_it_says(tmp_path / "stopped", moment)
     rehearsal.send_signal(sent)
@@ -147,7 +164,7 @@ def test_ctrl_c_or_a_request_to_end_ends_it_at_once_and_clears_away(assembly, tm
     nothing_left(tmp_path / "stopped")
 
 
-def test_a_port_that_is_taken_is_said_plainly(assembly, tmp_path):
+def test_a_port_that_is_taken_is_said_plainly(started, assembly, tmp_path):
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as taken:
