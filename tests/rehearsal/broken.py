@@ -1,9 +1,10 @@
 """Stacks that are broken on purpose: copies of a cloud assembly with one thing changed, as a person could have it."""
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
+
+from karpenter_gpu.rehearsal.stories.upgrade import publish_anew
 
 
 def _without(kind, holds):
@@ -85,10 +86,5 @@ def broken(assembly: Path, change, folder: Path) -> Path:
     parsed = json.loads(template.read_text())
     change(parsed["Resources"])
     template.write_text(json.dumps(parsed))
-    (assets,) = folder.glob("*.assets.json")
-    for id, file in json.loads(assets.read_text())["files"].items():
-        if file["source"]["path"] == template.name:
-            new = hashlib.sha256(template.read_bytes()).hexdigest()
-            for listing in (assets, folder / "manifest.json"):
-                listing.write_text(listing.read_text().replace(id, new))
+    publish_anew(folder, template)
     return folder

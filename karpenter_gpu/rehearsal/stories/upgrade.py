@@ -75,13 +75,13 @@ def _changed(scene: Scene, pool: str) -> Path:
             if resource["Type"] == MANIFEST:
                 changes += _edit(properties, "Manifest", lambda text: _weigh(text, pool))
         path.write_text(json.dumps(template), encoding="utf-8")
-        _publish_anew(folder, path)
+        publish_anew(folder, path)
     if changes < 2:
         raise NotPlayed("the stack's chart and pools are not written as this project's constructs write them")
     return folder
 
 
-def _publish_anew(folder: Path, template: Path) -> None:
+def publish_anew(folder: Path, template: Path) -> None:
     """Name a changed template by its content, as synthesis does: what is published already is not published again."""
     for assets in folder.glob("*.assets.json"):
         for id, file in json.loads(assets.read_text(encoding="utf-8"))["files"].items():
