@@ -66,7 +66,7 @@ wheel: .venv/.dev
 	@$(BIN)/python -m pip install --quiet --no-deps --no-compile --target dist/installed dist/*.whl
 	@cd dist/installed && PYTHONPATH=. ../../$(BIN)/python -c "import karpenter_gpu as k; print(k.__file__); k.GpuPool(name='a', gpu_names=('l4',), gpu_limit=1); k.EksGpuStack"
 	@cd dist/installed && PYTHONPATH=. ../../$(BIN)/python -c "import karpenter_gpu.rehearsal.command as c; print(c.__file__)"
-	@cd dist/installed/karpenter_gpu && ls py.typed cdk/drain_handler/index.py rehearsal/watchdog.py rehearsal/cluster/kubelet.yaml \
+	@cd dist/installed/karpenter_gpu && ls py.typed cdk/functions/drain.py cdk/functions/attach.py rehearsal/watchdog.py rehearsal/cluster/kubelet.yaml \
 		rehearsal/functions/runtime_node.mjs rehearsal/report/report.html.jinja >/dev/null
 
 docs: .venv/.dev

@@ -170,6 +170,7 @@ def compatibility() -> str:
 SETTINGS = [
     "Platform",
     "NewCluster",
+    "ExistingCluster",
     "NewVpc",
     "ExistingVpc",
     "SystemNodes",

@@ -40,5 +40,11 @@ GPU_TAINT: Final = {"key": GPU_RESOURCE, "value": "true", "effect": "NoSchedule"
 DEVICE_PLUGIN_LABEL: Final = "karpenter-gpu/device-plugin"
 DEVICE_PLUGIN_VALUE: Final = "nvidia"
 
+# On what a stack has put on, or made for, a cluster that was there before it, so that just that is taken away.
+MADE_BY_TAG: Final = "karpenter-gpu/made-by"
+
+# A managed node group's nodes have its name. Source: https://docs.aws.amazon.com/eks/latest/userguide/managed-node-groups.html
+NODE_GROUP_LABEL: Final = "eks.amazonaws.com/nodegroup"
+
 # The nodes the controller runs on. The key is the one Karpenter's own EKS examples use.
 SYSTEM_NODE_LABEL: Final = "karpenter.sh/controller"

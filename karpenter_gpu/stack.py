@@ -4,28 +4,43 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from aws_cdk import Aws, CfnOutput, Environment, Fn, Stack, Validations
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
+from karpenter_gpu import compat
 from karpenter_gpu.cdk.cluster import EksCluster
+from karpenter_gpu.cdk.existing import ExistingEksCluster, system_node_labels
 from karpenter_gpu.cdk.karpenter import Karpenter
+from karpenter_gpu.cdk.look_up import look_up
 from karpenter_gpu.cdk.network import Network
 from karpenter_gpu.cdk.tokens import known
+from karpenter_gpu.errors import InvalidSettings
 from karpenter_gpu.gpus import PRICES_DATED, PRICES_REGION
 from karpenter_gpu.manifests import workload
-from karpenter_gpu.settings import DevicePlugin, ExistingVpc, GpuPool, KarpenterSettings, NewCluster, Platform, rules
+from karpenter_gpu.settings import (
+    DevicePlugin,
+    ExistingCluster,
+    ExistingVpc,
+    GpuPool,
+    KarpenterSettings,
+    NewCluster,
+    Platform,
+    rules,
+)
+from karpenter_gpu.versions import Minor
 
 
 class EksGpuStack(Stack):
-    """An EKS cluster that has GPUs when a pod asks for them, and only then.
+    """An EKS cluster, new or there already, that has GPUs when a pod asks for them, and only then.
 
     Args:
         env: Account and region. Left out: whichever the stack is deployed to; the VPC then has two zones, else three.
 
-        cluster: The cluster to make.
+        cluster: The cluster to make, or one that is there.
 
         pools: The GPU pools.
 
@@ -38,7 +53,7 @@ class EksGpuStack(Stack):
         stack: What `aws_cdk.Stack` takes besides: `stack_name`, `description`, `tags`, `termination_protection`.
 
     Raises:
-        InvalidSettings: Before any construct exists, with every fault.
+        InvalidSettings: Before any construct exists, with every fault; what was looked up is checked when it is there.
     """
 
     def __init__(
@@ -46,7 +61,7 @@ class EksGpuStack(Stack):
         scope: Construct,
         id: str,
         *,
-        cluster: NewCluster,
+        cluster: NewCluster | ExistingCluster,
         pools: Sequence[GpuPool],
         karpenter: KarpenterSettings = KarpenterSettings(),  # noqa: B008 - frozen
         device_plugin: DevicePlugin = DevicePlugin(),  # noqa: B008 - frozen
@@ -63,32 +78,55 @@ class EksGpuStack(Stack):
             region=known(env.region if env else None),
             permissions_boundary=permissions_boundary,
         )
-        # From here on what was checked, not what was given, which may be a dictionary.
-        cluster, karpenter = platform.cluster, platform.karpenter
         self._zones = _zones(platform)
         super().__init__(scope, id, env=env, **stack)
+        if isinstance(platform.cluster, ExistingCluster):
+            platform = _found(self, platform)
+        # From here on what was checked, not what was given, which may be a dictionary.
         for about, warning in platform.warnings():
             Validations.of(self).add_warning(f"karpenter-gpu:{about}", warning)
         if permissions_boundary is not None:
             iam.PermissionsBoundary.of(self).apply(_managed_policy(self, permissions_boundary))
 
-        self.network = Network(self, "Network", network=cluster.network, ipv6=cluster.ip_family == "ipv6")
-        self.eks = EksCluster(self, "Eks", settings=cluster, vpc=self.network.vpc, identity=karpenter.identity)
+        self.eks: EksCluster | ExistingEksCluster
+        if isinstance(platform.cluster, ExistingCluster):
+            attached = self._attach(platform.cluster)
+        else:
+            attached = self._make(platform.cluster, platform.karpenter.identity)
         self.karpenter = Karpenter(
             self,
             "Karpenter",
             cluster=self.eks.cluster,
-            cluster_name=cluster.name,
-            kubernetes_version=cluster.kubernetes_version,
-            settings=karpenter,
+            cluster_name=platform.cluster.name,
+            kubernetes_version=platform.cluster.kubernetes_version,
+            settings=platform.karpenter,
             device_plugin=platform.device_plugin,
-            oidc_provider=self.eks.oidc_provider,
-            system_node_labels=self.eks.system_node_labels,
+            **attached,
         )
         self.karpenter.start_after(*self.eks.ready)
         for pool in platform.pools:
             self.karpenter.add_gpu_pool(pool)
         self._outputs(platform)
+
+    def _make(self, cluster: NewCluster, identity: str) -> dict[str, Any]:
+        """Make the cluster; what Karpenter is told of it."""
+        self.network = Network(self, "Network", network=cluster.network, ipv6=cluster.ip_family == "ipv6")
+        made = EksCluster(self, "Eks", settings=cluster, vpc=self.network.vpc, identity=identity)
+        self.eks = made
+        return {"oidc_provider": made.oidc_provider, "system_node_labels": made.system_node_labels}
+
+    def _attach(self, cluster: ExistingCluster) -> dict[str, Any]:
+        """Import the cluster; what Karpenter is told of it."""
+        there = ExistingEksCluster(self, "Eks", settings=cluster)
+        self.eks = there
+        return {
+            "authentication_mode": cluster.authentication_mode,
+            "subnets": there.subnets,
+            "security_groups": there.security_groups,
+            "discovery": cluster.discovery,
+            "oidc_issuer": cluster.oidc_issuer,
+            "system_node_labels": system_node_labels(cluster),
+        }
 
     @property
     def availability_zones(self) -> list[str]:
@@ -98,7 +136,7 @@ class EksGpuStack(Stack):
     def _outputs(self, platform: Platform) -> None:
         name, namespace = platform.cluster.name, platform.karpenter.namespace
         kubeconfig = f"aws eks update-kubeconfig --name {name} --region {Aws.REGION}"
-        if self.eks.admin_role:
+        if isinstance(self.eks, EksCluster) and self.eks.admin_role:
             kubeconfig += f" --role-arn {self.eks.admin_role.role_arn}"
         overrides = json.dumps({"spec": workload.ai_workload()["spec"]}, separators=(",", ":"))
         for id, value, what in (
@@ -135,7 +173,34 @@ def _ceilings(platform: Platform) -> str:
     return ", ".join(f"{name} {'unknown' if usd is None else f'{usd:.2f}'}" for name, usd in most.items()) or "none"
 
 
+def _found(stack: Stack, platform: Platform) -> Platform:
+    """The platform with all that was left out of its cluster, checked again.
+
+    While an answer is to come, its Kubernetes is the newest with which the rest has no fault.
+    """
+    assert isinstance(platform.cluster, ExistingCluster)
+    karpenter = platform.karpenter
+    controllers = 0 if karpenter.on_fargate else int(karpenter.values.get("replicas", 2))
+    cluster, _ = look_up(stack, platform.cluster, controllers=controllers)
+    if cluster.kubernetes_version is not None:
+        return replace(platform, cluster=cluster)
+    tried = [_with_version(platform, cluster, minor) for minor in sorted(compat.KUBERNETES, reverse=True)]
+    for fitting in tried:
+        if isinstance(fitting, Platform):
+            return fitting
+    raise tried[0]  # type: ignore[misc]  # none fits, so it is not the version's fault
+
+
+def _with_version(platform: Platform, cluster: ExistingCluster, minor: Minor) -> Platform | InvalidSettings:
+    try:
+        return replace(platform, cluster=replace(cluster, kubernetes_version=str(minor)))
+    except InvalidSettings as error:
+        return error
+
+
 def _zones(platform: Platform) -> list[str]:
+    if isinstance(platform.cluster, ExistingCluster):
+        return []
     network = platform.cluster.network
     if isinstance(network, ExistingVpc) or network.availability_zones:
         return list(network.availability_zones)

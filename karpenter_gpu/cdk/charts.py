@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from aws_cdk import Duration
-from aws_cdk import aws_eks_v2 as eks
 from constructs import Construct
 
+from karpenter_gpu.cdk.target import Target
 from karpenter_gpu.settings import KarpenterSettings
 
 
@@ -19,7 +19,7 @@ class Charts(Construct):
     templates are the CRDs goes first. (The CDK's handler reads `SkipCrds` and does not pass it on.)
 
     Args:
-        cluster: With a kubectl provider.
+        cluster: Where to.
 
         settings: Version, namespace and where the charts lie.
 
@@ -31,18 +31,17 @@ class Charts(Construct):
         scope: Construct,
         id: str,
         *,
-        cluster: eks.ICluster,
+        cluster: Target,
         settings: KarpenterSettings,
         crd_values: Mapping[str, Any],
         controller_values: Mapping[str, Any],
     ) -> None:
         super().__init__(scope, id)
 
-        def chart(id: str, name: str, values: Mapping[str, Any]) -> eks.HelmChart:
-            return eks.HelmChart(
+        def chart(id: str, name: str, values: Mapping[str, Any]) -> Construct:
+            return cluster.chart(
                 self,
                 id,
-                cluster=cluster,
                 chart=name,
                 release=name,
                 repository=f"{settings.charts}/{name}",

@@ -9,11 +9,10 @@ from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_eks_v2 as eks
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
-from aws_cdk import aws_logs as logs
 from constructs import Construct, IDependable
 
 from karpenter_gpu import labels
-from karpenter_gpu.cdk.kubectl_layer import kubectl_layer
+from karpenter_gpu.cdk.kubectl import answer_for_kubectl, kubectl_layer
 from karpenter_gpu.cdk.nag import acknowledge, managed_policy
 from karpenter_gpu.policies.node import MANAGED_POLICIES, ipv6_cni_policy
 from karpenter_gpu.settings import POD_IDENTITY, NewCluster
@@ -40,7 +39,7 @@ class EksCluster(Construct):
         self.oidc_provider = eks.OidcProviderNative(
             self, "OidcProvider", url=self.cluster.cluster_open_id_connect_issuer_url
         )
-        self._answer_for_the_handler()
+        answer_for_kubectl(self.cluster.node.find_child("KubectlProvider"))
         self.admin_role = self._administrators(settings)
 
         before = [self._addon("vpc-cni"), self._addon("kube-proxy")]
@@ -103,10 +102,6 @@ class EksCluster(Construct):
             # Every manifest here holds one object, so there is nothing to prune.
             prune=False,
         )
-        # The CDK would keep the logs of its kubectl functions for ever; what a destroyed stack leaves is nobody's.
-        for child in cluster.node.find_all():
-            if isinstance(child, logs.CfnLogGroup):
-                child.apply_removal_policy(RemovalPolicy.DESTROY)
         acknowledge(
             cluster.role,
             "IAM4",
@@ -190,62 +185,6 @@ class EksCluster(Construct):
         # The nodes call AWS while they join and while they leave.
         group.node.add_dependency(role)
         return group
-
-    def _answer_for_the_handler(self) -> None:
-        """What cdk-nag finds in the CDK's own kubectl handler, which has no setting that would change it."""
-        provider = self.cluster.node.find_child("KubectlProvider")
-        handler = provider.node.find_child("Handler")
-        assert isinstance(handler, Construct)
-        role = handler.node.find_child("ServiceRole")
-        reason = (
-            "the CDK's kubectl handler attaches it and offers no other: aws-cdk-lib aws-eks-v2/lib/kubectl-provider.ts; "
-            "the handler runs in the VPC, pulls charts from ECR and writes its log"
-        )
-        acknowledge(
-            role,
-            "IAM4",
-            managed_policy("service-role/AWSLambdaBasicExecutionRole"),
-            managed_policy("service-role/AWSLambdaVPCAccessExecutionRole"),
-            managed_policy("AmazonEC2ContainerRegistryReadOnly"),
-            because=reason,
-        )
-        has_ecr_public = Stack.of(self).get_logical_id(handler.node.find_child("HasEcrPublic"))  # type: ignore[arg-type]
-        public = {
-            "Fn::If": [
-                has_ecr_public,
-                {
-                    "Fn::Join": [
-                        "",
-                        [
-                            "arn:",
-                            {"Ref": "AWS::Partition"},
-                            ":iam::aws:policy/AmazonElasticContainerRegistryPublicReadOnly",
-                        ],
-                    ]
-                },
-                {"Ref": "AWS::NoValue"},
-            ]
-        }
-        acknowledge(role, "IAM4", ("Policy::", public), because=reason)
-        acknowledge(
-            handler, "L1", because="the CDK chooses the handler's Python and tests it with that: kubectl-provider.ts"
-        )
-        framework = provider.node.find_child("Provider").node.find_child("framework-onEvent")
-        framework_role = framework.node.find_child("ServiceRole")
-        acknowledge(
-            framework_role,
-            "IAM4",
-            managed_policy("service-role/AWSLambdaBasicExecutionRole"),
-            managed_policy("service-role/AWSLambdaVPCAccessExecutionRole"),
-            because="the CDK's provider framework attaches it and offers no other: custom-resources/lib/provider-framework",
-        )
-        function = Stack.of(self).get_logical_id(handler.node.default_child)  # type: ignore[arg-type]
-        acknowledge(
-            framework_role.node.find_child("DefaultPolicy"),
-            "IAM5",
-            f"Resource::<{function}.Arn>:*",
-            because="the CDK's provider framework may call any version of this one handler: grantInvoke in aws-lambda",
-        )
 
 
 def as_interface(cluster: eks.Cluster) -> eks.ICluster:

@@ -11,6 +11,7 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from karpenter_gpu.cdk.nag import acknowledge
+from karpenter_gpu.cdk.target import Target
 from karpenter_gpu.policies.controller import Names, controller_policies
 from karpenter_gpu.policies.trust import irsa_trust
 from karpenter_gpu.settings import IRSA, KarpenterSettings
@@ -25,9 +26,7 @@ class ControllerRole(Construct):
 
         role_name: `KarpenterControllerRole-<cluster>`, say.
 
-        cluster: For the Pod Identity association.
-
-        cluster_name: Literal.
+        cluster: Whose nodes it controls.
 
         oidc_provider_arn: Of the cluster's provider; for IRSA only.
 
@@ -41,8 +40,7 @@ class ControllerRole(Construct):
         *,
         settings: KarpenterSettings,
         role_name: str,
-        cluster: eks.ICluster,
-        cluster_name: str,
+        cluster: Target,
         oidc_provider_arn: str | None,
         node_role_arn: str,
         queue_arn: str,
@@ -60,7 +58,7 @@ class ControllerRole(Construct):
         if oidc_provider_arn is not None:
             self._trust_service_account(settings.namespace, oidc_provider_arn)
         names = Names(
-            cluster=cluster_name,
+            cluster=cluster.name,
             partition=stack.partition,
             region=stack.region,
             account=stack.account,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from aws_cdk import aws_eks_v2 as eks
 from constructs import Construct
 
+from karpenter_gpu.cdk.target import Target
 from karpenter_gpu.manifests.device_plugin import device_plugin
 from karpenter_gpu.settings import DevicePlugin
 
@@ -15,11 +15,9 @@ class DevicePluginDaemonSet(Construct):
     Args:
         plugin: Version and image.
 
-        cluster: With a kubectl provider.
+        cluster: Where to.
     """
 
-    def __init__(self, scope: Construct, id: str, *, plugin: DevicePlugin, cluster: eks.ICluster) -> None:
+    def __init__(self, scope: Construct, id: str, *, plugin: DevicePlugin, cluster: Target) -> None:
         super().__init__(scope, id)
-        self.manifest = eks.KubernetesManifest(
-            self, "DaemonSet", cluster=cluster, manifest=[device_plugin(plugin)], prune=False
-        )
+        self.manifest = cluster.manifest(self, "DaemonSet", device_plugin(plugin))

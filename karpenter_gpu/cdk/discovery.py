@@ -1,4 +1,4 @@
-"""Where GPU nodes go: their subnets and security group, and how Karpenter finds them."""
+"""Where GPU nodes go: their subnets and security groups, and how Karpenter finds them."""
 
 from __future__ import annotations
 
@@ -7,23 +7,26 @@ from typing import Any
 
 from aws_cdk import Tags
 from aws_cdk import aws_ec2 as ec2
-from aws_cdk import aws_eks_v2 as eks
-from constructs import Construct
+from constructs import Construct, IConstruct
 
+from karpenter_gpu.cdk.target import Target
 from karpenter_gpu.labels import DISCOVERY_TAG
 
 
 class Discovery(Construct):
-    """The nodes' security group, and `karpenter.sh/discovery=<cluster>` on it and on the node subnets, and only there.
+    """Karpenter's selectors, and `karpenter.sh/discovery=<cluster>` on what this app makes, and only there.
 
-    Subnets that this app does not make cannot be tagged from its template; they are selected by id instead.
+    What others made cannot be tagged from a template: it is tagged at deployment by the `Attachment` to a cluster that
+    was there before, or selected by id.
 
     Args:
         cluster: Whose control plane and system nodes the nodes talk to.
 
-        vpc: Where the group is made.
-
         subnets: Where nodes go.
+
+        security_groups: What nodes have. Left out: one is made, open between nodes, control plane and system nodes.
+
+        tags_found: Whether what others made will have the tag.
     """
 
     def __init__(
@@ -31,30 +34,47 @@ class Discovery(Construct):
         scope: Construct,
         id: str,
         *,
-        cluster: eks.ICluster,
-        cluster_name: str,
-        vpc: ec2.IVpc,
+        cluster: Target,
         subnets: Sequence[ec2.ISubnet],
+        security_groups: Sequence[ec2.ISecurityGroup] | None,
+        tags_found: bool,
     ) -> None:
         super().__init__(scope, id)
-        by_tag = {"tags": {DISCOVERY_TAG: cluster_name}}
-        made = [subnet for subnet in subnets if ec2.Subnet.is_vpc_subnet(subnet)]
-        for subnet in made:
+        own_subnets = [subnet for subnet in subnets if ec2.Subnet.is_vpc_subnet(subnet)]
+        for subnet in own_subnets:
             # The tag of a construct goes to all that is under it, and a subnet has a route table under it.
-            Tags.of(subnet).add(DISCOVERY_TAG, cluster_name, include_resource_types=["AWS::EC2::Subnet"])
-        found = [{"id": subnet.subnet_id} for subnet in subnets if subnet not in made]
-        self.subnet_terms: list[dict[str, Any]] = ([by_tag] if made else []) + found
+            _tag(subnet, "AWS::EC2::Subnet", cluster.name)
+        self.found_subnets = [subnet.subnet_id for subnet in subnets if subnet not in own_subnets]
 
+        given = security_groups or ()
+        own_groups = [group for group in given if isinstance(group, ec2.SecurityGroup)]
+        self.found_groups = [group.security_group_id for group in given if group not in own_groups]
+        if security_groups is None:
+            own_groups = [self._group(cluster)]
+        for group in own_groups:
+            _tag(group, "AWS::EC2::SecurityGroup", cluster.name)
+        self.own = [subnet.subnet_id for subnet in own_subnets] + [group.security_group_id for group in own_groups]
+        # Of which the cluster's other nodes must have one, to be reached.
+        self.shared_groups = [group.security_group_id for group in given] or [cluster.security_group_id]
+
+        by_tag = {"tags": {DISCOVERY_TAG: cluster.name}}
+
+        def terms(own: Sequence[object], found: Sequence[str]) -> list[dict[str, Any]]:
+            tagged = bool(own) or (tags_found and bool(found))
+            return ([by_tag] if tagged else []) + [{"id": id} for id in found if not tags_found]
+
+        self.subnet_terms = terms(own_subnets, self.found_subnets)
+        self.security_group_terms = terms(own_groups, self.found_groups)
+
+    def _group(self, cluster: Target) -> ec2.SecurityGroup:
         group = ec2.SecurityGroup(
             self,
             "NodeSecurityGroup",
-            vpc=vpc,
-            description=f"Nodes that Karpenter launches for the EKS cluster {cluster_name}",
+            vpc=cluster.vpc,
+            description=f"Nodes that Karpenter launches for the EKS cluster {cluster.name}",
             allow_all_ipv6_outbound=True,
         )
-        Tags.of(group).add(DISCOVERY_TAG, cluster_name, include_resource_types=["AWS::EC2::SecurityGroup"])
-        self.security_group_terms: list[dict[str, Any]] = [by_tag]
-        nodes, cluster_group = group.security_group_id, cluster.cluster_security_group_id
+        nodes, cluster_group = group.security_group_id, cluster.security_group_id
         for rule, to, source, what in (
             ("NodesToNodes", nodes, nodes, "between pods on different nodes"),
             ("ClusterToNodes", nodes, cluster_group, "control plane and system nodes to nodes"),
@@ -63,3 +83,8 @@ class Discovery(Construct):
             ec2.CfnSecurityGroupIngress(
                 self, rule, group_id=to, source_security_group_id=source, ip_protocol="-1", description=what
             )
+        return group
+
+
+def _tag(construct: IConstruct, kind: str, cluster_name: str) -> None:
+    Tags.of(construct).add(DISCOVERY_TAG, cluster_name, include_resource_types=[kind])

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from aws_cdk import aws_eks_v2 as eks
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct, IDependable
 
+from karpenter_gpu.cdk.target import Target
 from karpenter_gpu.manifests.node_class import ec2_node_class
 from karpenter_gpu.manifests.node_overlay import node_overlay
 from karpenter_gpu.manifests.node_pool import node_pool
@@ -21,7 +21,7 @@ class GpuPoolManifests(Construct):
     Args:
         pool: What the user asked for.
 
-        cluster: With a kubectl provider.
+        cluster: Where to.
 
         role_name: Of the node role.
 
@@ -36,7 +36,7 @@ class GpuPoolManifests(Construct):
         id: str,
         *,
         pool: GpuPool,
-        cluster: eks.ICluster,
+        cluster: Target,
         role_name: str,
         subnet_terms: Sequence[dict[str, Any]],
         security_group_terms: Sequence[dict[str, Any]],
@@ -48,9 +48,9 @@ class GpuPoolManifests(Construct):
             parameter_ami_id = ssm.StringParameter.value_for_typed_string_parameter_v2(
                 self, pool.ami.ssm_parameter, ssm.ParameterValueType.AWS_EC2_IMAGE_ID
             )
-        self.node_class = self._manifest(
+        self.node_class = cluster.manifest(
+            self,
             "NodeClass",
-            cluster,
             ec2_node_class(
                 pool,
                 role=role_name,
@@ -60,11 +60,8 @@ class GpuPoolManifests(Construct):
             ),
         )
         self.node_class.node.add_dependency(controller)
-        self.node_pool = self._manifest("NodePool", cluster, node_pool(pool))
+        self.node_pool = cluster.manifest(self, "NodePool", node_pool(pool))
         if overlay := node_overlay(pool):
-            self.node_overlay = self._manifest("NodeOverlay", cluster, overlay)
+            self.node_overlay = cluster.manifest(self, "NodeOverlay", overlay)
             self.node_overlay.node.add_dependency(controller)
             self.node_pool.node.add_dependency(self.node_overlay)
-
-    def _manifest(self, id: str, cluster: eks.ICluster, document: dict[str, Any]) -> eks.KubernetesManifest:
-        return eks.KubernetesManifest(self, id, cluster=cluster, manifest=[document], prune=False)

@@ -6,15 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
-from aws_cdk import Stack
+from aws_cdk import Aws, Stack
 from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_eks as eks_v1
 from aws_cdk import aws_eks_v2 as eks
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct, IDependable
 
+from karpenter_gpu import labels
+from karpenter_gpu.cdk import target
+from karpenter_gpu.cdk.attachment import Attachment
 from karpenter_gpu.cdk.charts import Charts
-from karpenter_gpu.cdk.cluster import as_interface
 from karpenter_gpu.cdk.controller_role import ControllerRole
 from karpenter_gpu.cdk.device_plugin import DevicePluginDaemonSet
 from karpenter_gpu.cdk.discovery import Discovery
@@ -22,12 +25,17 @@ from karpenter_gpu.cdk.drain import Drain
 from karpenter_gpu.cdk.gpu_pool import GpuPoolManifests
 from karpenter_gpu.cdk.interruption import Interruption
 from karpenter_gpu.cdk.node_role import NodeRole
+from karpenter_gpu.cdk.target import Target
 from karpenter_gpu.cdk.tokens import known
 from karpenter_gpu.errors import Fault, InvalidSettings
 from karpenter_gpu.manifests.charts import controller_values, crd_values
 from karpenter_gpu.settings import IRSA, DevicePlugin, GpuPool, KarpenterSettings, rules
 from karpenter_gpu.settings._types import cluster_name_problem
+from karpenter_gpu.settings.existing import IDS, TAGS
 from karpenter_gpu.versions import Minor
+
+# Under which a template says what it takes for granted of a cluster that it does not make.
+EXISTING_CLUSTER: Final = "karpenter-gpu:existing-cluster"
 
 _ANY_NODE: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -42,11 +50,15 @@ class Karpenter(Construct):
     plugin; EC2NodeClasses; the drain, which holds a deletion until no node is left; NodePools.
 
     Args:
-        cluster: An `aws_eks_v2` cluster with a kubectl provider, and with nodes on which the controller can run.
+        cluster: Of `aws_eks` or `aws_eks_v2`, made in this app or imported, with kubectl and with nodes on which the
+            controller can run.
 
         cluster_name: Its name, as literal text: it stands inside IAM condition keys.
 
-        kubernetes_version: Its minor. Left out: read from a cluster made in this app.
+        kubernetes_version: Its minor. Left out: read from an `aws_eks_v2` cluster made in this app.
+
+        authentication_mode: `API`, `API_AND_CONFIG_MAP` or `CONFIG_MAP`, of an imported cluster. Left out: read from
+            one made in this app.
 
         settings: The controller. Left out: every default.
 
@@ -54,8 +66,18 @@ class Karpenter(Construct):
 
         subnets: Where nodes go. Left out: the cluster's VPC's private subnets with a way out.
 
+        security_groups: What nodes have. Left out: one is made, open between nodes, control plane and those nodes of
+            the cluster that have its own security group.
+
+        discovery: For what others than this app made: `tags` puts `karpenter.sh/discovery=<name>` on it at
+            deployment, and takes away at destroy what it put; `ids` leaves it alone, and the pools select it by id.
+            An imported cluster's alone; what a cluster of this app uses of others is always selected by id.
+
         oidc_provider: The cluster's, for IRSA. Left out: one is made. Give it where the account has it already, or
             where your stack uses `cluster.open_id_connect_provider`; AWS refuses a second one for the same issuer.
+
+        oidc_issuer: Instead of `oidc_provider`, for an imported cluster: its issuer, `https://oidc.eks.…/id/…`. The
+            account's provider is used if it is there at deployment, else made, and then goes with the stack.
 
         system_node_labels: Labels of the nodes the controller must run on. Left out: any that Karpenter did not make.
 
@@ -68,27 +90,37 @@ class Karpenter(Construct):
         scope: Construct,
         id: str,
         *,
-        cluster: eks.Cluster,
+        cluster: eks.Cluster | eks.ICluster | eks_v1.Cluster | eks_v1.ICluster,
         cluster_name: str,
         kubernetes_version: str | None = None,
+        authentication_mode: str | None = None,
         settings: KarpenterSettings = KarpenterSettings(),  # noqa: B008 - frozen
         device_plugin: DevicePlugin = DevicePlugin(),  # noqa: B008 - frozen
         subnets: Sequence[ec2.ISubnet] | None = None,
+        security_groups: Sequence[ec2.ISecurityGroup] | None = None,
+        discovery: str = TAGS,
         oidc_provider: iam.IOidcProvider | iam.IOpenIdConnectProvider | None = None,
+        oidc_issuer: str | None = None,
         system_node_labels: Mapping[str, str] = _ANY_NODE,
     ) -> None:
         faults = [
-            *_argument_faults(settings=(settings, KarpenterSettings), device_plugin=(device_plugin, DevicePlugin)),
-            *_cluster_faults(cluster, subnets),
+            *_argument_faults(settings=(settings, KarpenterSettings), device_plugin=(device_plugin, DevicePlugin))
         ]
+        faults += target.faults(
+            cluster,
+            mode=authentication_mode,
+            network_given=subnets is not None and security_groups is not None,
+            issuer_given=bool(oidc_provider or oidc_issuer),
+            needs_issuer=not faults and settings.identity == IRSA,
+        )
+        faults += () if faults else _network_faults(cluster, subnets, security_groups, discovery)
         if faults:
             raise InvalidSettings(faults)
-        made = _version_of(cluster)
+        made = target.version_of(cluster)
         version = kubernetes_version or made
         faults = [
-            *_name_faults(cluster, cluster_name),
+            *target.name_faults(cluster, cluster_name),
             *_kubernetes_faults(version, made),
-            *_identity_faults(cluster, settings, oidc_provider),
             *_faults(cluster_name, version, settings),
         ]
         if faults:
@@ -96,7 +128,7 @@ class Karpenter(Construct):
         super().__init__(scope, id)
         self._kubernetes = Minor.parse(version or "")
         self._settings = settings
-        self._cluster = as_interface(cluster)
+        self._cluster = Target(cluster, name=cluster_name, authentication_mode=authentication_mode)
         self._pools: dict[str, GpuPool] = {}
 
         self._nodes = NodeRole(
@@ -105,7 +137,6 @@ class Karpenter(Construct):
             cluster=self._cluster,
             role_name=settings.node_role_name or f"KarpenterNodeRole-{cluster_name}",
             path=settings.role_path,
-            ipv6=cluster.ip_family == eks.IpFamily.IP_V6,
         )
         self._interruption = Interruption(self, "Interruption", karpenter=settings.release.line)
         self._controller_role = ControllerRole(
@@ -114,19 +145,23 @@ class Karpenter(Construct):
             settings=settings,
             role_name=settings.controller_role_name or f"KarpenterControllerRole-{cluster_name}",
             cluster=self._cluster,
-            cluster_name=cluster_name,
-            oidc_provider_arn=self._provider_arn(cluster, oidc_provider) if settings.identity == IRSA else None,
+            oidc_provider_arn=self._provider_arn(oidc_provider, oidc_issuer) if settings.identity == IRSA else None,
             node_role_arn=self.node_role.role_arn,
             queue_arn=self.interruption_queue.queue_arn,
         )
+        tags_found = not self._cluster.is_made and discovery == TAGS
         self._discovery = Discovery(
             self,
             "Discovery",
             cluster=self._cluster,
-            cluster_name=cluster_name,
-            vpc=cluster.vpc,
-            subnets=subnets if subnets is not None else cluster.vpc.private_subnets,
+            subnets=subnets if subnets is not None else self._cluster.vpc.private_subnets,
+            security_groups=security_groups,
+            tags_found=tags_found,
         )
+        needed: list[IDependable] = [self._nodes, self._nodes.access, self._interruption, self._controller_role]
+        needed.append(self._discovery)
+        if not self._cluster.is_made:
+            needed.append(self._attachment(discovery, oidc_issuer if settings.identity == IRSA else None))
         self.charts = Charts(
             self,
             "Charts",
@@ -142,13 +177,13 @@ class Karpenter(Construct):
                 system_nodes=system_node_labels,
             ),
         )
-        for needed in (self._nodes, self._interruption, self._controller_role, self._discovery):
-            self.charts.controller.node.add_dependency(needed)
-        plugin = DevicePluginDaemonSet(self, "DevicePlugin", plugin=device_plugin, cluster=self._cluster)
+        self.charts.controller.node.add_dependency(*needed)
+        self._plugin = DevicePluginDaemonSet(self, "DevicePlugin", plugin=device_plugin, cluster=self._cluster)
         self._drain = Drain(self, "Drain", cluster_name=cluster_name, timeout=settings.drain_timeout)
-        self._drain.resource.node.add_dependency(plugin, self.charts.controller)
-        nodes = (eks.Nodegroup, eks.FargateProfile)
-        self.start_after(*(child for child in cluster.node.find_all() if isinstance(child, nodes)))
+        self._drain.resource.node.add_dependency(self._plugin, self.charts.controller)
+        self.start_after(*self._cluster.nodes())
+        if not self._cluster.is_made:
+            self._note(version, oidc_provider, oidc_issuer, system_node_labels)
 
     @property
     def node_role(self) -> iam.Role:
@@ -197,16 +232,62 @@ class Karpenter(Construct):
     def start_after(self, *ready: IDependable) -> None:
         """Install Karpenter only when these are there, and delete none of them while it, or a GPU node, is left."""
         self.charts.crds.node.add_dependency(*ready)
+        self._plugin.node.add_dependency(*ready)
 
-    def _provider_arn(self, cluster: eks.Cluster, given: iam.IOidcProvider | iam.IOpenIdConnectProvider | None) -> str:
+    def _provider_arn(self, given: iam.IOidcProvider | iam.IOpenIdConnectProvider | None, issuer: str | None) -> str:
+        if given is None and issuer is not None:
+            return f"arn:{Aws.PARTITION}:iam::{Aws.ACCOUNT_ID}:oidc-provider/{issuer.removeprefix('https://')}"
         if given is None:
-            given = eks.OidcProviderNative(self, "OidcProvider", url=cluster.cluster_open_id_connect_issuer_url)
+            url = self._cluster.cluster.cluster_open_id_connect_issuer_url
+            given = eks.OidcProviderNative(self, "OidcProvider", url=url)
         return given.oidc_provider_ref.oidc_provider_arn
 
+    def _attachment(self, discovery: str, oidc_issuer: str | None) -> Attachment:
+        return Attachment(
+            self,
+            "Attachment",
+            cluster_name=self._cluster.name,
+            authentication_mode=self._cluster.authentication_mode,
+            identity=self._settings.identity,
+            discovery=discovery,
+            subnet_ids=self._discovery.found_subnets,
+            security_group_ids=self._discovery.found_groups,
+            own_ids=self._discovery.own,
+            node_security_group_ids=self._discovery.shared_groups,
+            oidc_issuer=oidc_issuer,
+            oidc_provider_arn=self._provider_arn(None, oidc_issuer) if oidc_issuer else None,
+        )
 
-def _version_of(cluster: eks.Cluster) -> str | None:
-    """The Kubernetes of a cluster made in this app; None for one that is only imported, or known at deployment."""
-    return known(getattr(cluster.node.default_child, "version", None))
+    def _note(
+        self,
+        version: str | None,
+        provider: iam.IOidcProvider | iam.IOpenIdConnectProvider | None,
+        issuer: str | None,
+        system_node_labels: Mapping[str, str],
+    ) -> None:
+        """Note in the template what it takes for granted of a cluster it does not make: to be read, and rehearsed on."""
+        if provider is not None:
+            arn = known(provider.oidc_provider_ref.oidc_provider_arn) or ""
+            issuer = f"https://{arn.partition(':oidc-provider/')[2]}" if arn else None
+        vpc = None if self._discovery.own == [] else known(self._cluster.vpc.vpc_id)
+        Stack.of(self).add_metadata(
+            EXISTING_CLUSTER,
+            {
+                "Name": self._cluster.name,
+                "KubernetesVersion": version,
+                "AuthenticationMode": self._cluster.authentication_mode,
+                "IpFamily": "ipv6" if self._cluster.is_ipv6 else "ipv4",
+                "OidcIssuer": issuer,
+                "OidcProvider": provider is not None,
+                "VpcId": vpc,
+                "SubnetIds": [id for id in self._discovery.found_subnets if known(id)],
+                "ClusterSecurityGroupId": known(self._cluster.security_group_id),
+                "SecurityGroupIds": [id for id in self._discovery.shared_groups if known(id)],
+                "NodeGroup": system_node_labels.get(labels.NODE_GROUP_LABEL),
+                "KubectlRoleArn": known(self._cluster.kubectl_role_arn),
+                "PodIdentityAgent": self._settings.identity != IRSA,
+            },
+        )
 
 
 def _argument_faults(**given: tuple[object, type[Any]]) -> Iterator[Fault]:
@@ -215,59 +296,23 @@ def _argument_faults(**given: tuple[object, type[Any]]) -> Iterator[Fault]:
             yield Fault(name, f"{value!r} is not what goes here; give a {wanted.__name__}")
 
 
-def _cluster_faults(cluster: eks.Cluster, subnets: object) -> Iterator[Fault]:
-    """What keeps anything from being built on a cluster."""
-    # An imported cluster of either library is a proxy, which does not say of which.
-    if not isinstance(cluster, eks.Cluster) and type(cluster).__name__ != "InterfaceDynamicProxy":
-        if type(cluster).__module__ == "aws_cdk.aws_eks":
-            yield Fault(
-                "cluster", "is an aws_eks cluster, and this takes one of aws_eks_v2; make it with aws_eks_v2.Cluster"
-            )
-        else:
-            yield Fault("cluster", f"{cluster!r} is not a cluster; give an aws_eks_v2 cluster")
-        return
-    if cluster.kubectl_provider is None:
-        yield Fault(
-            "cluster",
-            "has no kubectl provider, so nothing could be installed on it; give it kubectl_provider_options with the "
-            "kubectl layer of its Kubernetes, or kubectl_provider where it is imported",
-        )
-    try:
-        there: Any = cluster.vpc.private_subnets if subnets is None else subnets
-        _ = cluster.cluster_security_group_id
-    except RuntimeError:
-        yield Fault(
-            "cluster", "is imported without its network; give vpc and cluster_security_group_id where it is imported"
-        )
-        return
+def _network_faults(cluster: Any, subnets: object, security_groups: object, discovery: str) -> Iterator[Fault]:
+    there: Any = cluster.vpc.private_subnets if subnets is None else subnets
     if isinstance(there, str) or not isinstance(there, Sequence) or not there:
         yield Fault(
             "subnets", f"{there!r} is no list of subnets, and nodes must go somewhere; give private ones with a way out"
         )
-
-
-def _name_faults(cluster: eks.Cluster, cluster_name: str) -> Iterator[Fault]:
-    made = cluster.node.default_child
-    name = known(made.name if isinstance(made, eks.CfnCluster) else cluster.cluster_name)
-    if name is None:
-        yield Fault(
-            "cluster",
-            f"has no name of its own, and {cluster_name!r} could not be it; give the cluster its cluster_name",
-        )
-    elif known(cluster_name) and name != cluster_name:
-        yield Fault("cluster_name", f"{cluster_name!r} is not the cluster's name, which is {name!r}; give that one")
+    if security_groups is not None and (isinstance(security_groups, str) or not isinstance(security_groups, Sequence)):
+        yield Fault("security_groups", f"{security_groups!r} is no list of security groups; give one, or leave it out")
+    elif security_groups is not None and not security_groups:
+        yield Fault("security_groups", "is empty, and nodes must have one; name those of the cluster's other nodes")
+    if discovery not in {TAGS, IDS}:
+        yield Fault("discovery", f"{discovery!r} is not a way to find what nodes use; use {TAGS!r} or {IDS!r}")
 
 
 def _kubernetes_faults(given: str | None, made: str | None) -> Iterator[Fault]:
     if given and made and given != made:
         yield Fault("kubernetes_version", f"{given!r} is not the cluster's Kubernetes, which is {made}; leave it out")
-
-
-def _identity_faults(cluster: eks.Cluster, settings: KarpenterSettings, provider: object) -> Iterator[Fault]:
-    if settings.identity == IRSA and provider is None and not hasattr(cluster, "cluster_open_id_connect_issuer_url"):
-        yield Fault(
-            "oidc_provider", "an imported cluster does not show its issuer; give its OIDC provider, or use pod-identity"
-        )
 
 
 def _faults(cluster_name: str, version: str | None, settings: KarpenterSettings) -> Iterator[Fault]:
@@ -278,6 +323,7 @@ def _faults(cluster_name: str, version: str | None, settings: KarpenterSettings)
         yield from rules.role_names_fit(cluster_name, settings)
     yield from rules.karpenter_is_known(settings)
     yield from rules.gates_exist(settings)
+    yield from rules.fargate_fits(settings)
     try:
         kubernetes = Minor.parse(version or "")
     except ValueError:

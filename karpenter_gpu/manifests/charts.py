@@ -51,6 +51,8 @@ def controller_values(
             "env": [{"name": "AWS_REGION", "value": region}],
             "resources": {"requests": dict(_RESOURCES), "limits": dict(_RESOURCES)},
         },
+        # Karpenter must start where CoreDNS waits for nodes: Karpenter's guide, on Fargate.
+        **({"dnsPolicy": "Default"} if karpenter.on_fargate else {}),
         "affinity": {
             "nodeAffinity": {
                 "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": rules}]}

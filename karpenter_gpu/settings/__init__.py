@@ -5,6 +5,7 @@ from karpenter_gpu.settings.ami import AmiAlias, AmiIds, AmiParameter
 from karpenter_gpu.settings.cluster import ExistingVpc, NewCluster, NewVpc, SystemNodes
 from karpenter_gpu.settings.context import platform_from_context
 from karpenter_gpu.settings.device_plugin import DevicePlugin
+from karpenter_gpu.settings.existing import ExistingCluster
 from karpenter_gpu.settings.karpenter import IRSA, POD_IDENTITY, FeatureGates, KarpenterSettings
 from karpenter_gpu.settings.platform import Platform
 from karpenter_gpu.settings.pool import ON_DEMAND, SPOT, Budget, GpuPool, RootVolume, Taint
@@ -20,6 +21,7 @@ __all__ = [
     "AmiParameter",
     "Budget",
     "DevicePlugin",
+    "ExistingCluster",
     "ExistingVpc",
     "FeatureGates",
     "GpuPool",

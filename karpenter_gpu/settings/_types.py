@@ -58,6 +58,11 @@ def _cluster_name(text: str) -> str:
     return text
 
 
+def is_ec2_id(kind: str, text: str) -> bool:
+    """True for an id of EC2's: the kind, and eight or seventeen hexadecimal digits."""
+    return bool(re.fullmatch(rf"{kind}-([0-9a-f]{{8}}|[0-9a-f]{{17}})", text))
+
+
 def _label_key(text: str) -> str:
     if len(text) > 316 or not _LABEL_KEY.fullmatch(text):
         raise ValueError(f"{text!r} is not a Kubernetes label key; use [prefix/]name, as in example.com/team")

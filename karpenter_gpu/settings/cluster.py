@@ -12,7 +12,8 @@ from pydantic import AfterValidator, Field, Tag
 from karpenter_gpu.compat import DEFAULT_KUBERNETES
 from karpenter_gpu.errors import Fault
 from karpenter_gpu.settings._setting import setting
-from karpenter_gpu.settings._types import ClusterName, Distinct, case_by_key
+from karpenter_gpu.settings._types import ClusterName, Distinct, case_by_key, is_ec2_id
+from karpenter_gpu.settings.existing import ExistingCluster
 from karpenter_gpu.versions import Minor
 
 ANYWHERE: Final = "0.0.0.0/0"
@@ -31,12 +32,8 @@ def _cidr_faults(where: str, text: str) -> Iterator[Fault]:
         yield Fault(where, f"{text!r} is not an IPv4 range: {error}; write it as in 203.0.113.0/24")
 
 
-# EC2's ids: eight or seventeen hexadecimal digits.
-_ID: Final = r"([0-9a-f]{8}|[0-9a-f]{17})"
-
-
 def _vpc_id(text: str) -> str:
-    if not re.fullmatch(rf"vpc-{_ID}", text):
+    if not is_ec2_id("vpc", text):
         raise ValueError(f"{text!r} is not the id of a VPC; ids look like vpc-0123456789abcdef0")
     return text
 
@@ -98,7 +95,7 @@ class ExistingVpc:
             ("public_subnet_ids", self.public_subnet_ids),
         ):
             for subnet in ids:
-                if not re.fullmatch(rf"subnet-{_ID}", subnet):
+                if not is_ec2_id("subnet", subnet):
                     yield Fault(name, f"{subnet!r} is not the id of a subnet; ids look like subnet-0123456789abcdef0")
             if len(ids) % zones:
                 yield Fault(name, f"{len(ids)} subnets do not fit {zones} zones; give as many for each zone")
@@ -225,3 +222,11 @@ class NewCluster:
     def kubernetes(self) -> Minor:
         """The version, parsed."""
         return Minor.parse(self.kubernetes_version)
+
+
+_CLUSTERS: dict[str, type[Any]] = {"existing": ExistingCluster}
+
+Cluster = Annotated[
+    Annotated[NewCluster, Tag("NewCluster")] | Annotated[ExistingCluster, Tag("ExistingCluster")],
+    case_by_key(_CLUSTERS, NewCluster),
+]

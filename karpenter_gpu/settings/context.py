@@ -15,6 +15,7 @@ from karpenter_gpu.errors import Fault, InvalidSettings
 from karpenter_gpu.settings import rules
 from karpenter_gpu.settings._setting import unknown, validated
 from karpenter_gpu.settings.cluster import NewCluster
+from karpenter_gpu.settings.existing import ExistingCluster
 from karpenter_gpu.settings.karpenter import KarpenterSettings
 from karpenter_gpu.settings.overrides import override
 from karpenter_gpu.settings.platform import Platform, faults_between
@@ -83,12 +84,14 @@ def _faults_between_sound_parts(document: Mapping[str, Any]) -> Iterator[Fault]:
         except InvalidSettings:
             return None
 
-    pools = document.get("pools")
-    region = document.get("region")
+    pools, cluster = document.get("pools"), document.get("cluster")
+    account, region = document.get("account"), document.get("region")
+    is_there = isinstance(cluster, Mapping) and "existing" in cluster
     yield from faults_between(
-        cluster=sound(NewCluster, document.get("cluster")),
+        cluster=sound(ExistingCluster if is_there else NewCluster, cluster),
         karpenter=sound(KarpenterSettings, document.get("karpenter", {})),
         pools=tuple(filter(None, (sound(GpuPool, pool) for pool in pools))) if isinstance(pools, list) else (),
+        account=account if isinstance(account, str) else None,
         region=region if isinstance(region, str) else None,
         today=rules.today(),
     )

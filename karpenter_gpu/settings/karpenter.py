@@ -142,6 +142,9 @@ class KarpenterSettings:
 
         role_path: IAM path of both roles.
 
+        on_fargate: Run the controller on Fargate: a profile for the namespace must be there. It then asks the VPC's DNS,
+            because CoreDNS may be waiting for its nodes, and gets its role by `irsa`.
+
         drain_timeout: How long a destroy waits for the pools' instances to be gone, before it gives up and names
             those that are left. At most 58 minutes.
     """
@@ -155,6 +158,7 @@ class KarpenterSettings:
     node_role_name: str | None = None
     controller_role_name: str | None = None
     role_path: str = "/"
+    on_fargate: bool = False
     drain_timeout: Duration = timedelta(minutes=45)
 
     one_by_one: ClassVar[bool] = True

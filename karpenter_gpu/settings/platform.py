@@ -10,8 +10,9 @@ from karpenter_gpu.errors import Fault
 from karpenter_gpu.settings import rules
 from karpenter_gpu.settings._setting import setting
 from karpenter_gpu.settings._types import Many
-from karpenter_gpu.settings.cluster import NewCluster
+from karpenter_gpu.settings.cluster import Cluster, NewCluster
 from karpenter_gpu.settings.device_plugin import DevicePlugin
+from karpenter_gpu.settings.existing import ExistingCluster
 from karpenter_gpu.settings.karpenter import KarpenterSettings
 from karpenter_gpu.settings.pool import GpuPool
 
@@ -21,7 +22,7 @@ class Platform:
     """A cluster, its GPU pools, and where they go.
 
     Args:
-        cluster: The EKS cluster.
+        cluster: The EKS cluster: to be made, or there already.
 
         pools: The GPU pools; may be empty.
 
@@ -38,7 +39,7 @@ class Platform:
         permissions_boundary: Name or ARN of a managed policy put on every role of the stack. Left out: none.
     """
 
-    cluster: NewCluster
+    cluster: Cluster
     pools: Many[GpuPool]
     karpenter: KarpenterSettings = KarpenterSettings()
     device_plugin: DevicePlugin = DevicePlugin()
@@ -65,7 +66,12 @@ class Platform:
                 f"{self.permissions_boundary!r} is not the name or ARN of a managed policy, as in arn:aws:iam::111122223333:policy/edge",
             )
         yield from faults_between(
-            cluster=self.cluster, karpenter=self.karpenter, pools=self.pools, region=self.region, today=rules.today()
+            cluster=self.cluster,
+            karpenter=self.karpenter,
+            pools=self.pools,
+            account=self.account,
+            region=self.region,
+            today=rules.today(),
         )
 
     @property
@@ -77,7 +83,7 @@ class Platform:
         """Sentences for what is allowed and may still surprise, each with a short name that stays the same."""
         return (
             *rules.kubernetes_warnings(self.cluster, today or rules.today()),
-            *rules.network_warnings(self.cluster, self.region),
+            *(rules.network_warnings(self.cluster, self.region) if isinstance(self.cluster, NewCluster) else ()),
             *rules.karpenter_warnings(self.karpenter),
             *(warning for pool in self.pools for warning in rules.pool_warnings(pool)),
         )
@@ -85,24 +91,32 @@ class Platform:
 
 def faults_between(
     *,
-    cluster: NewCluster | None,
+    cluster: NewCluster | ExistingCluster | None,
     karpenter: KarpenterSettings | None,
     pools: tuple[GpuPool, ...],
+    account: str | None,
     region: str | None,
     today: date,
 ) -> Iterator[Fault]:
     """Every fault between settings that are right by themselves; None for one that is not."""
-    if cluster:
+    # What is yet to be looked up is checked when it has been.
+    kubernetes = cluster.kubernetes if cluster else None
+    if isinstance(cluster, NewCluster):
         yield from rules.kubernetes_can_be_created(cluster, today)
-        yield from rules.kubectl_layer_is_installed(cluster)
         yield from rules.network_fits(cluster, region)
         yield from rules.pools_reach_the_network(pools, cluster)
+    elif cluster:
+        yield from rules.can_be_looked_up(cluster, account, region)
+    if kubernetes:
+        yield from rules.kubectl_layer_is_installed(kubernetes)
     if karpenter:
         yield from rules.karpenter_is_known(karpenter)
         yield from rules.gates_exist(karpenter)
+        yield from rules.fargate_fits(karpenter)
     if cluster and karpenter:
-        yield from rules.karpenter_supports(cluster.kubernetes, karpenter)
         yield from rules.role_names_fit(cluster.name, karpenter)
+    if kubernetes and karpenter:
+        yield from rules.karpenter_supports(kubernetes, karpenter)
         for pool in pools:
-            yield from rules.pool_fits(pool, cluster.kubernetes, karpenter, region)
+            yield from rules.pool_fits(pool, kubernetes, karpenter, region)
     yield from rules.pool_names_differ(pools)

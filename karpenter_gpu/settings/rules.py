@@ -14,7 +14,8 @@ from karpenter_gpu.errors import Fault
 from karpenter_gpu.gpus import FRACTIONAL_FAMILIES
 from karpenter_gpu.settings.ami import AmiAlias, AmiIds
 from karpenter_gpu.settings.cluster import ExistingVpc, NewCluster, NewVpc
-from karpenter_gpu.settings.karpenter import KarpenterSettings, role_name_faults
+from karpenter_gpu.settings.existing import ExistingCluster
+from karpenter_gpu.settings.karpenter import POD_IDENTITY, KarpenterSettings, role_name_faults
 from karpenter_gpu.settings.pool import GpuPool
 from karpenter_gpu.versions import Minor, Version
 
@@ -45,9 +46,9 @@ def _is_offered(row: compat.Kubernetes, today: date) -> bool:
     return row.extended_support_ends is None or today <= row.extended_support_ends
 
 
-def kubectl_layer_is_installed(cluster: NewCluster) -> Iterator[Fault]:
+def kubectl_layer_is_installed(kubernetes: Minor) -> Iterator[Fault]:
     """The handler that applies manifests and charts needs the kubectl layer of the cluster's minor."""
-    package = compat.KUBECTL_LAYERS.get(cluster.kubernetes)
+    package = compat.KUBECTL_LAYERS.get(kubernetes)
     if package is None:
         return
     try:
@@ -55,7 +56,7 @@ def kubectl_layer_is_installed(cluster: NewCluster) -> Iterator[Fault]:
     except metadata.PackageNotFoundError:
         yield Fault(
             "cluster.kubernetes_version",
-            f"Kubernetes {cluster.kubernetes} needs the package {package}, which is not installed; "
+            f"Kubernetes {kubernetes} needs the package {package}, which is not installed; "
             f"run: {sys.executable} -m pip install {package}",
         )
 
@@ -314,6 +315,28 @@ def pool_names_differ(pools: Iterable[GpuPool]) -> Iterator[Fault]:
             )
 
 
+def can_be_looked_up(cluster: ExistingCluster, account: str | None, region: str | None) -> Iterator[Fault]:
+    """A look-up is made in an account and a region, and ids are of one."""
+    missing = [name for name, value in (("account", account), ("region", region)) if value is None]
+    if missing and cluster.unknown:
+        said = ", ".join(f"cluster.{name}" for name in cluster.unknown)
+        yield Fault(
+            "cluster.name",
+            f"{cluster.name!r} is to be looked up, and {' and '.join(missing)} to look in {'is' if len(missing) == 1 else 'are'} "
+            f"not known; have credentials, say account and region, or say what would be found: {said}",
+        )
+    bound = {f"cluster.{name}": ", ".join(getattr(cluster, name)) for name in ("subnet_ids", "security_group_ids")}
+    yield from _of_one_region(bound, region)
+
+
+def fargate_fits(karpenter: KarpenterSettings) -> Iterator[Fault]:
+    """The Pod Identity agent is a DaemonSet, and Fargate runs none."""
+    if karpenter.on_fargate and karpenter.identity == POD_IDENTITY:
+        yield Fault(
+            "karpenter.identity", f"{POD_IDENTITY!r} does not work on Fargate, where its agent does not run; use 'irsa'"
+        )
+
+
 def network_warnings(cluster: NewCluster, region: str | None) -> Iterator[tuple[str, str]]:
     """What a person should know of the zones that are taken when none are named."""
     zone = compat.ZONES_WITHOUT_EKS.get(region or "")
@@ -327,8 +350,10 @@ def network_warnings(cluster: NewCluster, region: str | None) -> Iterator[tuple[
         )
 
 
-def kubernetes_warnings(cluster: NewCluster, today: date) -> Iterator[tuple[str, str]]:
+def kubernetes_warnings(cluster: NewCluster | ExistingCluster, today: date) -> Iterator[tuple[str, str]]:
     """What a person should know of the Kubernetes they asked for."""
+    if cluster.kubernetes is None:
+        return
     row = compat.KUBERNETES.get(cluster.kubernetes)
     if row is None or row.standard_support_ends is None or row.extended_support_ends is None:
         yield (
@@ -336,6 +361,14 @@ def kubernetes_warnings(cluster: NewCluster, today: date) -> Iterator[tuple[str,
             (
                 f"Kubernetes {cluster.kubernetes} on EKS has not been seen by this package's authors: its dates and its "
                 "images are not in the version matrix"
+            ),
+        )
+    elif today > row.extended_support_ends and isinstance(cluster, ExistingCluster):
+        yield (
+            "kubernetes-gone",
+            (
+                f"EKS has ended support for Kubernetes {row.minor} on {row.extended_support_ends}, and upgrades such clusters "
+                "by itself: what is synthesized for it may not fit the cluster any more"
             ),
         )
     elif today > row.extended_support_ends:

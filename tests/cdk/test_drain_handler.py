@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
-HANDLER = Path(__file__).parents[2] / "karpenter_gpu" / "cdk" / "drain_handler" / "index.py"
+HANDLER = Path(__file__).parents[2] / "karpenter_gpu" / "cdk" / "functions" / "drain.py"
 
 
 class World:
@@ -60,12 +60,13 @@ def run(monkeypatch, world, request="Delete", **more):
     boto3 = ModuleType("boto3")
     boto3.client = world.client
     monkeypatch.setitem(sys.modules, "boto3", boto3)
+    monkeypatch.syspath_prepend(HANDLER.parent)
     spec = importlib.util.spec_from_file_location("drain_index", HANDLER)
     index = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(index)
     monkeypatch.setattr(index.time, "time", lambda: world.now)
     monkeypatch.setattr(index.time, "sleep", world.sleep)
-    monkeypatch.setattr(index.urllib.request, "urlopen", world.urlopen)
+    monkeypatch.setattr("urllib.request.urlopen", world.urlopen)
     event = {
         "RequestType": request,
         "ResponseURL": "https://example.com/",

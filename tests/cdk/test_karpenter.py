@@ -50,6 +50,10 @@ def imported_cluster(stack, **network):
     )
 
 
+# What every imported cluster must be said.
+THERE = {"cluster_name": "there", "kubernetes_version": "1.36", "authentication_mode": "API"}
+
+
 def faults(make):
     with pytest.raises(InvalidSettings) as caught:
         make()
@@ -102,14 +106,6 @@ def test_a_token_for_a_name_is_refused_with_the_reason():
     assert stack.node.try_find_child("Karpenter") is None
 
 
-def test_a_cluster_of_the_other_library_is_refused_with_the_way_out():
-    stack = own_stack()
-    layer = KubectlV36Layer(stack, "Layer")
-    cluster = cdk.aws_eks.Cluster(stack, "V1", version=cdk.aws_eks.KubernetesVersion.V1_36, kubectl_layer=layer)
-    (fault,) = faults(lambda: Karpenter(stack, "K", cluster=cluster, cluster_name="v1", kubernetes_version="1.36"))
-    assert fault.startswith("cluster: is an aws_eks cluster, and this takes one of aws_eks_v2; make it with")
-
-
 def test_a_cluster_without_kubectl_is_refused_with_the_way_out():
     stack = own_stack()
     cluster = eks.Cluster(
@@ -154,7 +150,7 @@ def test_a_kubernetes_that_is_not_the_clusters_is_refused():
 def test_an_imported_cluster_must_bring_its_network():
     stack = own_stack()
     cluster = imported_cluster(stack, cluster_security_group_id="sg-0123456789abcdef0")
-    (fault,) = faults(lambda: Karpenter(stack, "K", cluster=cluster, cluster_name="there", kubernetes_version="1.36"))
+    fault, *_ = faults(lambda: Karpenter(stack, "K", cluster=cluster, **THERE))
     assert fault.startswith("cluster: is imported without its network; give vpc and cluster_security_group_id")
     assert stack.node.try_find_child("K") is None
 
@@ -166,8 +162,7 @@ def test_an_imported_cluster_with_all_that_is_asked_for_gets_its_karpenter():
         stack,
         "K",
         cluster=imported_cluster(stack),
-        cluster_name="there",
-        kubernetes_version="1.36",
+        **THERE,
         oidc_provider=iam.OidcProviderNative.from_oidc_provider_arn(stack, "Provider", arn),
     )
     karpenter.add_gpu_pool(POOL)
@@ -186,7 +181,7 @@ def test_a_version_that_only_deployment_knows_must_be_said():
 def test_an_imported_cluster_must_bring_its_oidc_provider():
     stack = own_stack()
     cluster = imported_cluster(stack)
-    (fault,) = faults(lambda: Karpenter(stack, "K", cluster=cluster, cluster_name="there", kubernetes_version="1.36"))
+    (fault,) = faults(lambda: Karpenter(stack, "K", cluster=cluster, **THERE))
     assert fault.startswith(
         "oidc_provider: an imported cluster does not show its issuer; give its OIDC provider, or use"
     )
@@ -195,8 +190,14 @@ def test_an_imported_cluster_must_bring_its_oidc_provider():
 @pytest.mark.parametrize(
     ("given", "fault"),
     [
-        ({"cluster": "training"}, "cluster: 'training' is not a cluster; give an aws_eks_v2 cluster"),
-        ({"cluster": cdk.aws_ec2.Vpc}, f"cluster: {cdk.aws_ec2.Vpc!r} is not a cluster; give an aws_eks_v2 cluster"),
+        (
+            {"cluster": "training"},
+            "cluster: 'training' is not a cluster; give one of aws_eks or aws_eks_v2, made or imported",
+        ),
+        (
+            {"cluster": cdk.aws_ec2.Vpc},
+            f"cluster: {cdk.aws_ec2.Vpc!r} is not a cluster; give one of aws_eks or aws_eks_v2, made or imported",
+        ),
         (
             {"subnets": []},
             "subnets: [] is no list of subnets, and nodes must go somewhere; give private ones with a way out",
@@ -225,7 +226,9 @@ def test_an_imported_cluster_must_say_its_kubernetes():
     stack = own_stack()
     cluster = imported_cluster(stack)
     settings = KarpenterSettings(identity="pod-identity")
-    (fault,) = faults(lambda: Karpenter(stack, "K", cluster=cluster, cluster_name="there", settings=settings))
+    (fault,) = faults(
+        lambda: Karpenter(stack, "K", cluster=cluster, **THERE | {"kubernetes_version": None}, settings=settings)
+    )
     assert fault == "kubernetes_version: None does not say the cluster's Kubernetes; give its minor, as in 1.36"
 
 

@@ -97,7 +97,7 @@ def test_a_kubernetes_nobody_has_heard_of_is_refused_even_then():
 
 
 def test_a_kubectl_layer_that_is_not_installed_is_named():
-    (fault,) = said(rules.kubectl_layer_is_installed(NewCluster(name="x", kubernetes_version="1.33")))
+    (fault,) = said(rules.kubectl_layer_is_installed(Minor.parse("1.33")))
     assert fault.startswith(
         "cluster.kubernetes_version: Kubernetes 1.33 needs the package aws-cdk.lambda-layer-kubectl-v33, which is not "
         "installed; run: "

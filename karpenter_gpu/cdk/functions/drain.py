@@ -7,9 +7,9 @@ A NodePool has no finalizer, so Kubernetes calls it deleted while its nodes stil
 import json
 import time
 import traceback
-import urllib.request
 
 import boto3
+from answer import answer
 
 ALIVE = ["pending", "running", "shutting-down", "stopping", "stopped"]
 LOOK_EVERY_SECONDS = 10
@@ -29,7 +29,7 @@ def handler(event, context):
         traceback.print_exc()
         why = f"looking for the cluster's instances failed: {error!r}"
     if why is not HANDED_OVER:
-        answer(event, context, "FAILED" if why else "SUCCESS", why)
+        answer(event, context, why, name=f"drain-{event['ResourceProperties']['ClusterName']}")
 
 
 def verdict(event, context):
@@ -118,20 +118,3 @@ def shown(left):
 def tag(instance, key):
     """The value of one tag."""
     return next((pair["Value"] for pair in instance["Tags"] if pair["Key"] == key), "?")
-
-
-def answer(event, context, status, why=""):
-    """Put the answer where CloudFormation waits for it."""
-    body = {
-        "Status": status,
-        "Reason": why or f"see the log stream {context.log_stream_name}",
-        "PhysicalResourceId": event.get("PhysicalResourceId") or f"drain-{event['ResourceProperties']['ClusterName']}",
-        "StackId": event["StackId"],
-        "RequestId": event["RequestId"],
-        "LogicalResourceId": event["LogicalResourceId"],
-    }
-    print(json.dumps({"status": status, "reason": body["Reason"]}))
-    request = urllib.request.Request(
-        event["ResponseURL"], data=json.dumps(body).encode(), method="PUT", headers={"Content-Type": ""}
-    )
-    urllib.request.urlopen(request, timeout=30).close()

@@ -1,0 +1,101 @@
+"""A function of ours that runs at deployment and at deletion, and the resource that calls it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from aws_cdk import CustomResource, Duration, RemovalPolicy
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from karpenter_gpu.cdk.nag import acknowledge, managed_policy
+
+_HANDLERS = Path(__file__).parent / "functions"
+
+
+class DeployFunction(Construct):
+    """A Lambda function of this package, its log, its role, and the custom resource that is its one caller.
+
+    Args:
+        handler: Its module in `functions/`.
+
+        description: What it does.
+
+        statements: What it may do.
+
+        wide: Resources with a `*` among those, as cdk-nag names them, and why they must be so.
+
+        resource_type, properties: Of the custom resource.
+
+        calls_itself: Whether it goes on in another call of itself when its time is up.
+
+        vpc, subnets, security_groups: Where it runs. Left out: outside any VPC.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        handler: str,
+        description: str,
+        statements: Sequence[iam.PolicyStatement],
+        wide: Mapping[str, str],
+        resource_type: str,
+        properties: Mapping[str, Any],
+        calls_itself: bool = False,
+        vpc: ec2.IVpc | None = None,
+        subnets: Sequence[ec2.ISubnet] = (),
+        security_groups: Sequence[ec2.ISecurityGroup] = (),
+    ) -> None:
+        super().__init__(scope, id)
+        log = logs.LogGroup(self, "Log", retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY)
+        self.role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
+        look = iam.Policy(self, "Look", roles=[self.role])
+        look.add_statements(*statements)
+        for resource, because in wide.items():
+            acknowledge(look, "IAM5", f"Resource::{resource}", because=because)
+        function = lambda_.Function(
+            self,
+            "Handler",
+            description=description,
+            runtime=lambda_.Runtime.PYTHON_3_14,
+            handler=f"{handler}.handler",
+            code=lambda_.Code.from_asset(str(_HANDLERS), exclude=["__pycache__"]),
+            timeout=Duration.minutes(15),
+            memory_size=256,
+            role=self.role,
+            log_group=log,
+            vpc=vpc,
+            vpc_subnets=ec2.SubnetSelection(subnets=list(subnets)) if vpc else None,
+            security_groups=list(security_groups) if vpc else None,
+        )
+        if vpc:
+            acknowledge(
+                self.role,
+                "IAM4",
+                managed_policy("service-role/AWSLambdaVPCAccessExecutionRole"),
+                because="what Lambda asks for in a VPC: https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html",
+            )
+        write = iam.Policy(self, "WriteLog", roles=[self.role])
+        log.grant_write(write)
+        self.resource = CustomResource(
+            self,
+            "Resource",
+            resource_type=resource_type,
+            service_token=function.function_arn,
+            properties=dict(properties),
+            service_timeout=Duration.minutes(60),
+        )
+        self.resource.node.add_dependency(look, write)
+        if calls_itself:
+            # Apart from the role's other policy, because the function waits for that one and this one for the function.
+            more = iam.Policy(self, "GoOn", roles=[self.role])
+            invoke = iam.PolicyStatement(actions=["lambda:InvokeFunction"], resources=[function.function_arn])
+            more.add_statements(invoke)
+            self.resource.node.add_dependency(more)

@@ -1,0 +1,222 @@
+"""An EKS cluster in any of its forms, as the constructs here need it.
+
+`aws_eks` and `aws_eks_v2` have the same words for it; what differs is how much each form answers by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from aws_cdk import CfnResource
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_eks as eks_v1
+from aws_cdk import aws_eks_v2 as eks_v2
+from constructs import Construct
+
+from karpenter_gpu.cdk.tokens import known
+from karpenter_gpu.errors import Fault
+from karpenter_gpu.settings.existing import API, API_AND_CONFIG_MAP, CONFIG_MAP
+
+MODES: Final = (API, API_AND_CONFIG_MAP, CONFIG_MAP)
+
+# Groups of nodes that a cluster made in this app may have under it.
+_NODES: Final = (eks_v1.Nodegroup, eks_v1.FargateProfile, eks_v2.Nodegroup, eks_v2.FargateProfile)
+_SELF_MANAGED: Final = "AWS::AutoScaling::AutoScalingGroup"
+
+
+class Target:
+    """A cluster of either library, made in this app or imported.
+
+    Args:
+        cluster: The cluster; `faults` has found nothing wrong with it.
+
+        name: Its name, literal.
+
+        authentication_mode: As said; the cluster's own where it shows it.
+    """
+
+    def __init__(self, cluster: Any, *, name: str, authentication_mode: str | None) -> None:
+        self.cluster = cluster
+        self.name = name
+        self.is_made = is_made(cluster)
+        self.is_v1 = is_v1(cluster)
+        self.authentication_mode = mode_of(cluster) or authentication_mode or API
+        self._eks: Any = eks_v1 if self.is_v1 else eks_v2
+
+    def manifest(self, scope: Construct, id: str, document: dict[str, Any]) -> Construct:
+        """One Kubernetes object."""
+        made: Construct = self._eks.KubernetesManifest(
+            scope, id, cluster=self.cluster, manifest=[document], prune=False
+        )
+        return made
+
+    def chart(self, scope: Construct, id: str, **properties: Any) -> Construct:
+        """One Helm chart."""
+        made: Construct = self._eks.HelmChart(scope, id, cluster=self.cluster, **properties)
+        return made
+
+    @property
+    def cluster_name(self) -> str:
+        """The name by reference, so that what has it waits for the cluster."""
+        return str(self.cluster.cluster_name)
+
+    @property
+    def security_group_id(self) -> str:
+        """The cluster's own, which EKS gives its control plane and its managed nodes."""
+        return str(self.cluster.cluster_security_group_id)
+
+    @property
+    def vpc(self) -> ec2.IVpc:
+        """Where the cluster is."""
+        vpc: ec2.IVpc = self.cluster.vpc
+        return vpc
+
+    @property
+    def is_ipv6(self) -> bool:
+        """Whether pods have IPv6 addresses."""
+        return self.cluster.ip_family in {eks_v1.IpFamily.IP_V6, eks_v2.IpFamily.IP_V6}
+
+    @property
+    def kubectl_role_arn(self) -> str | None:
+        """The role that the kubectl of an `aws_eks` cluster takes."""
+        role = getattr(self.cluster, "kubectl_role", None)
+        return None if role is None else str(role.role_arn)
+
+    def nodes(self) -> Iterator[Construct]:
+        """The node groups that this app has put under the cluster by now."""
+        for child in self.cluster.node.find_all() if self.is_made else ():
+            if isinstance(child, _NODES) or (
+                isinstance(child, CfnResource) and child.cfn_resource_type == _SELF_MANAGED
+            ):
+                yield child
+
+
+def is_made(cluster: Any) -> bool:
+    """True for a cluster made in this app."""
+    return isinstance(cluster, (eks_v1.Cluster, eks_v2.Cluster))
+
+
+def is_v1(cluster: Any) -> bool:
+    """True for one of `aws_eks`; an imported one is a proxy, told by what only that library's has."""
+    return isinstance(cluster, eks_v1.Cluster) or (
+        not isinstance(cluster, eks_v2.Cluster) and hasattr(cluster, "kubectl_role")
+    )
+
+
+def version_of(cluster: Any) -> str | None:
+    """The Kubernetes of an `aws_eks_v2` cluster made in this app; no other form shows it."""
+    return known(getattr(cluster.node.default_child, "version", None))
+
+
+def mode_of(cluster: Any) -> str | None:
+    """How a cluster made in this app lets identities in; None for an imported one."""
+    if isinstance(cluster, eks_v2.Cluster):
+        return API
+    if isinstance(cluster, eks_v1.Cluster):
+        mode = cluster.authentication_mode
+        return CONFIG_MAP if mode is None else str(mode.value)
+    return None
+
+
+def faults(
+    cluster: Any, *, mode: str | None, network_given: bool, issuer_given: bool, needs_issuer: bool
+) -> Iterator[Fault]:
+    """What a cluster lacks, each with the argument that gives it.
+
+    Args:
+        mode: The authentication mode that was said.
+
+        network_given: Whether subnets and security groups were given, so that the cluster's VPC is not asked.
+
+        issuer_given: Whether an OIDC provider was given.
+
+        needs_issuer: Whether the controller has its identity by one.
+    """
+    # An imported cluster of either library is a proxy.
+    if not is_made(cluster) and type(cluster).__name__ != "InterfaceDynamicProxy":
+        yield Fault("cluster", f"{cluster!r} is not a cluster; give one of aws_eks or aws_eks_v2, made or imported")
+        return
+    yield from _kubectl_faults(cluster)
+    try:
+        _ = cluster.cluster_security_group_id
+        if not network_given:
+            _ = cluster.vpc
+    except RuntimeError:
+        yield Fault(
+            "cluster", "is imported without its network; give vpc and cluster_security_group_id where it is imported"
+        )
+    if needs_issuer and not issuer_given and not hasattr(cluster, "cluster_open_id_connect_issuer_url"):
+        yield Fault(
+            "oidc_provider", "an imported cluster does not show its issuer; give its OIDC provider, or use pod-identity"
+        )
+    yield from _mode_faults(cluster, mode)
+    compute = getattr(cluster.node.default_child, "compute_config", None) if is_made(cluster) else None
+    if compute is not None and getattr(compute, "enabled", None) is True:
+        yield Fault(
+            "cluster",
+            "is in Auto Mode, which brings a Karpenter and CRDs of its own that a second one cannot share; give it "
+            "default_capacity_type=DefaultCapacityType.NODEGROUP, or use Auto Mode's own NodePools",
+        )
+
+
+def _kubectl_faults(cluster: Any) -> Iterator[Fault]:
+    if not is_v1(cluster):
+        if cluster.kubectl_provider is None:
+            yield Fault(
+                "cluster",
+                "has no kubectl provider, so nothing could be installed on it; give it kubectl_provider_options with the "
+                "kubectl layer of its Kubernetes, or kubectl_provider where it is imported",
+            )
+    elif not is_made(cluster) and cluster.kubectl_provider is None:
+        if cluster.kubectl_role is None:
+            yield Fault(
+                "cluster",
+                "is imported without a role for kubectl, so nothing could be installed on it; give kubectl_role_arn "
+                "where it is imported",
+            )
+        if cluster.kubectl_layer is None:
+            yield Fault(
+                "cluster",
+                "is imported without kubectl, so nothing could be installed on it; give kubectl_layer, of its "
+                "Kubernetes, where it is imported",
+            )
+
+
+def _mode_faults(cluster: Any, said: str | None) -> Iterator[Fault]:
+    own = mode_of(cluster)
+    if said is not None and said not in MODES:
+        yield Fault("authentication_mode", f"{said!r} is not a mode of EKS; use {', '.join(MODES)}")
+    elif own is not None and said is not None and said != own:
+        yield Fault("authentication_mode", f"{said!r} is not the cluster's, which is {own}; leave it out")
+    elif own is None and said is None:
+        yield Fault(
+            "authentication_mode",
+            f"an imported cluster does not show how it lets nodes in; say {', '.join(MODES)} (aws eks describe-cluster "
+            "--query cluster.accessConfig)",
+        )
+    elif said == CONFIG_MAP and not is_made(cluster) and not (is_v1(cluster) and cluster.kubectl_role is not None):
+        yield Fault(
+            "authentication_mode",
+            "a cluster that lets in by aws-auth alone is edited as a role that is in there; import it with aws_eks and "
+            "kubectl_role_arn, or open the cluster for access entries: aws eks update-cluster-config --access-config "
+            f"authenticationMode={API_AND_CONFIG_MAP}",
+        )
+
+
+def name_faults(cluster: Any, cluster_name: str) -> Iterator[Fault]:
+    """The name that was said is the cluster's own."""
+    made = cluster.node.default_child
+    if isinstance(made, eks_v2.CfnCluster):
+        name = known(made.name)
+    elif isinstance(cluster, eks_v1.Cluster):
+        name = known(cluster._physical_name)  # noqa: SLF001 - protected in the CDK, and nothing else shows it
+    else:
+        name = known(cluster.cluster_name)
+    if name is None:
+        yield Fault(
+            "cluster",
+            f"has no name of its own, and {cluster_name!r} could not be it; give the cluster its cluster_name",
+        )
+    elif known(cluster_name) and name != cluster_name:
+        yield Fault("cluster_name", f"{cluster_name!r} is not the cluster's name, which is {name!r}; give that one")
