@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from karpenter_gpu import (
     POD_IDENTITY,
     AmiAlias,
     EksGpuStack,
+    ExistingCluster,
     ExistingVpc,
     FeatureGates,
     GpuPool,
@@ -35,6 +36,17 @@ CONTEXT = json.loads((ROOT / "cdk.json").read_text())["context"]
 ACCOUNT = "111122223333"
 
 PLAIN_POOL = GpuPool(name="inference", gpu_names=("l4",), gpu_limit=8)
+
+EXISTING_CLUSTER = ExistingCluster(
+    name="there",
+    kubernetes_version="1.36",
+    authentication_mode="API_AND_CONFIG_MAP",
+    ip_family="ipv4",
+    oidc_issuer="https://oidc.eks.eu-west-1.amazonaws.com/id/0123456789ABCDEF0123456789ABCDEF",
+    cluster_security_group_id="sg-0123456789abcdef0",
+    subnet_ids=("subnet-0123456789abcdef0", "subnet-0123456789abcdef1"),
+    kubectl_in_vpc=True,
+)
 
 
 @dataclass(frozen=True)
@@ -138,6 +150,22 @@ _SHAPES: dict[str, Any] = {
             secrets_key_arn=f"arn:aws:kms:eu-west-1:{ACCOUNT}:key/0a1b",
         ),
         "pools": [PLAIN_POOL],
+        "env": cdk.Environment(account=ACCOUNT, region="eu-west-1"),
+    },
+    "existing-cluster": lambda: {
+        "cluster": EXISTING_CLUSTER,
+        "pools": [PLAIN_POOL],
+        "env": cdk.Environment(account=ACCOUNT, region="eu-west-1"),
+    },
+    "existing-cluster-of-aws-auth": lambda: {
+        "cluster": replace(
+            EXISTING_CLUSTER,
+            authentication_mode="CONFIG_MAP",
+            kubectl_role_arn=f"arn:aws:iam::{ACCOUNT}:role/ops",
+            discovery="ids",
+        ),
+        "pools": [PLAIN_POOL],
+        "karpenter": KarpenterSettings(on_fargate=True),
         "env": cdk.Environment(account=ACCOUNT, region="eu-west-1"),
     },
     "every-kind-of-pool": lambda: {

@@ -17,10 +17,15 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_every_example_is_a_whole_app_that_synthesizes(example, tmp_path, monkeypatch):
     monkeypatch.setattr(cdk, "App", partial(cdk.App, outdir=str(tmp_path)))
+    # As the command line says whose credentials it has.
+    monkeypatch.setenv("CDK_DEFAULT_ACCOUNT", "111122223333")
+    monkeypatch.setenv("CDK_DEFAULT_REGION", "eu-west-1")
     runpy.run_path(str(example), run_name="__main__")
-    (template,) = tmp_path.glob("*.template.json")
-    kinds = {resource["Type"] for resource in json.loads(template.read_text())["Resources"].values()}
-    assert {"AWS::EKS::Cluster", "Custom::AWSCDK-EKS-HelmChart", "Custom::KarpenterGpuDrain"} <= kinds
+    templates = [json.loads(path.read_text()) for path in tmp_path.glob("*.template.json")]
+    kinds = {resource["Type"] for template in templates for resource in template["Resources"].values()}
+    assert {"Custom::AWSCDK-EKS-HelmChart", "Custom::KarpenterGpuDrain"} <= kinds
+    is_made = {"AWS::EKS::Cluster", "Custom::AWSCDK-EKS-Cluster"} & kinds
+    assert bool(is_made) != ("Custom::KarpenterGpuAttachment" in kinds)
     assert (tmp_path / "manifest.json").exists()
 
 

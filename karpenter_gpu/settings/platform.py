@@ -106,6 +106,7 @@ def faults_between(
         yield from rules.network_fits(cluster, region)
         yield from rules.pools_reach_the_network(pools, cluster)
     elif cluster:
+        yield from rules.kubernetes_is_known(cluster)
         yield from rules.can_be_looked_up(cluster, account, region)
     if kubernetes:
         yield from rules.kubectl_layer_is_installed(kubernetes)

@@ -42,6 +42,18 @@ def kubernetes_can_be_created(cluster: NewCluster, today: date) -> Iterator[Faul
         )
 
 
+def kubernetes_is_known(cluster: ExistingCluster) -> Iterator[Fault]:
+    """Nothing is known of what goes with a Kubernetes that is in no row."""
+    if cluster.kubernetes is not None and cluster.kubernetes not in compat.KUBERNETES:
+        known = sorted(compat.KUBERNETES)
+        way_out = "upgrade the cluster" if cluster.kubernetes < known[0] else "use a later release of this package"
+        yield Fault(
+            "cluster.kubernetes_version",
+            f"{cluster.name!r} runs Kubernetes {cluster.kubernetes}, and this package knows {known[0]} to {known[-1]}; "
+            f"{way_out}",
+        )
+
+
 def _is_offered(row: compat.Kubernetes, today: date) -> bool:
     return row.extended_support_ends is None or today <= row.extended_support_ends
 

@@ -1,6 +1,6 @@
 import pytest
 
-from karpenter_gpu import ExistingVpc, InvalidSettings, NewCluster, NewVpc, SystemNodes
+from karpenter_gpu import ExistingCluster, ExistingVpc, InvalidSettings, NewCluster, NewVpc, SystemNodes
 
 
 def fault_of(make, **given):
@@ -97,3 +97,28 @@ def test_ids_are_what_ec2_would_take():
 def test_a_private_range_never_reaches_the_public_endpoint():
     said = fault_of(NewCluster, name="x", public_access_cidrs=("10.0.0.0/8",))
     assert said.startswith("public_access_cidrs: 10.0.0.0/8 is a private range, from which nothing reaches the public")
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        ({"kubernetes_version": "1.36.4"}, "kubernetes_version: '1.36.4' is not a version of the form 1.36"),
+        (
+            {"oidc_issuer": "oidc.eks.eu-west-1.amazonaws.com/id/AB"},
+            "oidc_issuer: 'oidc.eks.eu-west-1.amazonaws.com/id/AB' is not the issuer",
+        ),
+        (
+            {"subnet_ids": ("subnet-1",)},
+            "subnet_ids: 'subnet-1' is not such an id; ids look like subnet-0123456789abcdef0",
+        ),
+        ({"security_group_ids": ("group",)}, "security_group_ids: 'group' is not such an id; ids look like sg-0123"),
+        ({"cluster_security_group_id": "sg"}, "cluster_security_group_id: 'sg' is not such an id"),
+        ({"kubectl_role_arn": "ops"}, "kubectl_role_arn: 'ops' is not the ARN of an IAM role"),
+        (
+            {"authentication_mode": "CONFIG_MAP"},
+            "kubectl_role_arn: 'x' lets in by aws-auth alone, where what runs kubectl",
+        ),
+    ],
+)
+def test_what_is_said_of_a_cluster_that_is_there(given, fault):
+    assert fault in fault_of(ExistingCluster, name="x", **given)

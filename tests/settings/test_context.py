@@ -2,7 +2,7 @@
 
 import pytest
 
-from karpenter_gpu import InvalidSettings, platform_from_context
+from karpenter_gpu import ExistingCluster, InvalidSettings, platform_from_context
 from tests.shapes import CONTEXT
 
 PROFILES = {
@@ -212,3 +212,9 @@ def test_training_is_never_moved_and_still_goes_when_empty():
     (budget,) = training.budgets
     assert budget.nodes == "0"
     assert set(budget.reasons) == {"Drifted", "Underutilized"}
+
+
+def test_a_cluster_that_is_there_is_said_by_one_key():
+    context = CONTEXT | {"profile": "walkthrough", "cluster.existing": "true", "account": "111122223333"}
+    platform = platform_from_context(context | {"region": "eu-west-1", "cluster.name": "mine"})
+    assert platform.cluster == ExistingCluster(name="mine", kubernetes_version="1.30")

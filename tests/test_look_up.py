@@ -1,0 +1,231 @@
+"""A cluster by its name alone: what is asked, in how many rounds, and what is said when the answer will not do."""
+
+import json
+
+import pytest
+
+from karpenter_gpu import EksGpuStack, ExistingCluster, GpuPool, InvalidSettings, KarpenterSettings
+
+# isort: split
+import aws_cdk as cdk
+
+from tests.shapes import ACCOUNT, CONTEXT, platform, text_of
+
+REGION = "eu-west-1"
+POOL = GpuPool(name="inference", gpu_names=("l4",), gpu_limit=8)
+ISSUER = "https://oidc.eks.eu-west-1.amazonaws.com/id/0123456789ABCDEF"
+
+CLUSTER = {
+    "Version": "1.36",
+    "AccessConfig": {"AuthenticationMode": "API_AND_CONFIG_MAP"},
+    "KubernetesNetworkConfig": {"IpFamily": "ipv4"},
+    "OpenIdConnectIssuerUrl": ISSUER,
+    "ClusterSecurityGroupId": "sg-0123456789abcdef0",
+    "ResourcesVpcConfig": {"EndpointPrivateAccess": True},
+}
+
+
+def group(*subnets, nodes=2):
+    return {"Subnets": list(subnets), "ScalingConfig": {"DesiredSize": nodes}}
+
+
+def account(cluster=CLUSTER, **groups):
+    """What Cloud Control has."""
+    there = {("AWS::EKS::Cluster", "there"): cluster} if cluster else {}
+    groups = groups or {"system": group("subnet-0123456789abcdef0", "subnet-0123456789abcdef1")}
+    return there | {
+        ("AWS::EKS::Nodegroup", f"there/{name}"): {"NodegroupName": name, **has} for name, has in groups.items() if has
+    }
+
+
+def answer(there, props):
+    """As the CDK's command line answers a question: a list, or an error that it does not keep."""
+    kind, id = props["typeName"], props.get("exactIdentifier")
+    if id is None:
+        assert props["resourceModel"] == {"ClusterName": "there"}
+        found = {name: has for (of, name), has in there.items() if of == kind}
+    elif (kind, id) in there:
+        found = {id: there[kind, id]}
+    else:
+        return {"$providerError": f"No resource of type {kind} with identifier: {id}"}
+    return [
+        {path: at(has, path) for path in props["propertiesToReturn"]} | {"Identifier": n} for n, has in found.items()
+    ]
+
+
+def at(has, path):
+    for part in path.split("."):
+        has = has[part]
+    return has
+
+
+class Synthesis:
+    """Rounds of synthesis, as the command line makes them, until nothing is asked."""
+
+    def __init__(self, tmp_path, there, cluster=ExistingCluster(name="there"), **more):  # noqa: B008
+        self.context, self.rounds, self.asked = {}, 0, []
+        while True:
+            self.rounds += 1
+            out = tmp_path / str(self.rounds)
+            app = cdk.App(context=CONTEXT | self.context | {"aws:cdk:disable-asset-staging": True}, outdir=str(out))
+            given = {"pools": [POOL], "env": cdk.Environment(account=ACCOUNT, region=REGION)} | more
+            self.stack = EksGpuStack(app, "Platform", cluster=cluster, **given)
+            app.synth()
+            missing = json.loads((out / "manifest.json").read_text()).get("missing", [])
+            if not missing:
+                break
+            self.asked += [question["props"]["typeName"] for question in missing]
+            self.context |= {question["key"]: answer(there, question["props"]) for question in missing}
+        self.template = json.loads((out / "Platform.template.json").read_text())
+
+    def of_type(self, kind):
+        return [one["Properties"] for one in self.template["Resources"].values() if one["Type"] == kind]
+
+
+def test_a_name_is_enough(tmp_path):
+    made = Synthesis(tmp_path, account())
+    (attachment,) = made.of_type("Custom::KarpenterGpuAttachment")
+    assert attachment["SubnetIds"] == ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"]
+    assert attachment["SecurityGroupIds"] == ["sg-0123456789abcdef0"]
+    assert attachment["OidcIssuer"] == ISSUER
+    assert attachment["AuthenticationMode"] == "API_AND_CONFIG_MAP"
+    assert made.template["Metadata"]["karpenter-gpu:existing-cluster"]["KubernetesVersion"] == "1.36"
+
+
+def test_what_was_found_is_kept_and_asked_no_more(tmp_path):
+    made = Synthesis(tmp_path, account())
+    assert made.rounds == 3
+    assert sorted(made.asked) == ["AWS::EKS::Cluster", "AWS::EKS::Nodegroup", "AWS::EKS::Nodegroup"]
+
+
+def test_nothing_is_asked_where_all_is_said(tmp_path):
+    said = ExistingCluster(
+        name="there",
+        kubernetes_version="1.36",
+        authentication_mode="API",
+        ip_family="ipv4",
+        oidc_issuer=ISSUER,
+        cluster_security_group_id="sg-0123456789abcdef0",
+        subnet_ids=("subnet-0123456789abcdef0",),
+        kubectl_in_vpc=False,
+    )
+    assert Synthesis(tmp_path, {}, said).rounds == 1
+
+
+def test_kubectl_is_in_the_vpc_where_the_private_endpoint_is_open(tmp_path):
+    inside = Synthesis(tmp_path / "in", account())
+    functions = [one for one in inside.of_type("AWS::Lambda::Function") if "VpcConfig" in one]
+    assert len(functions) == 2
+    assert functions[0]["VpcConfig"]["SubnetIds"] == ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"]
+    public = CLUSTER | {"ResourcesVpcConfig": {"EndpointPrivateAccess": False}}
+    outside = Synthesis(tmp_path / "out", account(public))
+    assert [one for one in outside.of_type("AWS::Lambda::Function") if "VpcConfig" in one] == []
+
+
+def test_kubectl_gets_an_access_entry_of_its_own(tmp_path):
+    entries = Synthesis(tmp_path, account()).of_type("AWS::EKS::AccessEntry")
+    policies = [policy["PolicyArn"] for entry in entries for policy in entry.get("AccessPolicies", [])]
+    assert [text_of(arn).rpartition("/")[2] for arn in policies] == ["AmazonEKSClusterAdminPolicy"]
+
+
+def test_on_a_cluster_of_aws_auth_alone_kubectl_takes_the_role_that_was_named(tmp_path):
+    there = account(CLUSTER | {"AccessConfig": {"AuthenticationMode": "CONFIG_MAP"}})
+    role = f"arn:aws:iam::{ACCOUNT}:role/ops"
+    made = Synthesis(tmp_path, there, ExistingCluster(name="there", kubectl_role_arn=role))
+    assert made.of_type("AWS::EKS::AccessEntry") == []
+    assert {one["RoleArn"] for one in made.of_type("Custom::AWSCDK-EKS-HelmChart")} == {role}
+    assert [one["KubectlRoleArn"] for one in made.of_type("Custom::KarpenterGpuAwsAuth")] == [role]
+
+
+def test_the_node_group_that_was_named_says_where_nodes_go_and_where_the_controller_runs(tmp_path):
+    there = account(system=group("subnet-0123456789abcdef0"), other=group("subnet-0123456789abcdef9"))
+    made = Synthesis(tmp_path, there, ExistingCluster(name="there", node_group="system"))
+    (attachment,) = made.of_type("Custom::KarpenterGpuAttachment")
+    assert attachment["SubnetIds"] == ["subnet-0123456789abcdef0"]
+    assert "eks.amazonaws.com/nodegroup" in json.dumps(made.of_type("Custom::AWSCDK-EKS-HelmChart"))
+
+
+def test_nodes_go_to_the_subnets_of_every_node_group(tmp_path):
+    there = account(
+        one=group("subnet-0123456789abcdef0", nodes=1),
+        two=group("subnet-0123456789abcdef0", "subnet-0123456789abcdef1", nodes=1),
+    )
+    (attachment,) = Synthesis(tmp_path, there).of_type("Custom::KarpenterGpuAttachment")
+    assert attachment["SubnetIds"] == ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"]
+
+
+@pytest.mark.parametrize(
+    ("there", "more", "fault"),
+    [
+        (
+            account(cluster=None),
+            {},
+            (
+                f"cluster.name: there is no EKS cluster 'there' in account {ACCOUNT} and region {REGION}; see 'aws eks "
+                "list-clusters --region eu-west-1', or say the region it is in, as in region=eu-west-1"
+            ),
+        ),
+        (
+            account(),
+            {"cluster": ExistingCluster(name="there", node_group="sytsem")},
+            "cluster.node_group: 'sytsem' is not a node group of cluster 'there'; see 'aws eks list-nodegroups",
+        ),
+        (
+            account(none=None),
+            {},
+            f"cluster.node_group: 'there' in account {ACCOUNT} and region {REGION} has no managed node group, and the",
+        ),
+        (
+            account(system=group("subnet-0123456789abcdef0", nodes=1)),
+            {},
+            (
+                "cluster.node_group: system of 'there' in account 111122223333 and region eu-west-1 has 1 node(s), and the "
+                "controller runs on 2 different ones; scale it, name another one, or set karpenter.values.replicas to 1"
+            ),
+        ),
+        (
+            account(CLUSTER | {"Version": "1.25"}),
+            {},
+            "cluster.kubernetes_version: 'there' runs Kubernetes 1.25, and this package knows 1.",
+        ),
+        (
+            account(CLUSTER | {"AccessConfig": {"AuthenticationMode": "CONFIG_MAP"}}),
+            {},
+            "cluster.kubectl_role_arn: 'there' lets in by aws-auth alone, where what runs kubectl has no entry; name a role",
+        ),
+    ],
+)
+def test_a_cluster_that_will_not_do_is_said_in_one_sentence(tmp_path, there, more, fault):
+    with pytest.raises(InvalidSettings) as caught:
+        Synthesis(tmp_path, there, **more)
+    assert str(caught.value.faults[0]).startswith(fault)
+
+
+def test_an_answer_that_the_command_line_could_not_get_is_told_with_the_way_around(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "answer", lambda *_: {"$providerError": "AccessDenied"})
+    with pytest.raises(InvalidSettings) as caught:
+        Synthesis(tmp_path, {})
+    (fault,) = map(str, caught.value.faults)
+    assert "'there' could not be looked up: " in fault
+    assert "AccessDenied; or say it yourself: cluster.kubernetes_version" in fault
+
+
+def test_one_replica_runs_on_one_node(tmp_path):
+    there = account(system=group("subnet-0123456789abcdef0", nodes=1))
+    assert Synthesis(tmp_path, there, karpenter=KarpenterSettings(values={"replicas": 1})).rounds == 3
+
+
+def test_until_the_answer_comes_the_app_runs_with_settings_of_any_version(tmp_path):
+    old = platform("walkthrough")
+    there = account(CLUSTER | {"Version": "1.30"})
+    made = Synthesis(tmp_path, there, karpenter=old.karpenter, pools=old.pools, device_plugin=old.device_plugin)
+    assert made.template["Metadata"]["karpenter-gpu:existing-cluster"]["KubernetesVersion"] == "1.30"
+
+
+@pytest.mark.parametrize("env", [None, cdk.Environment(region=REGION)])
+def test_a_look_up_needs_an_account_and_a_region(env):
+    with pytest.raises(InvalidSettings) as caught:
+        EksGpuStack(cdk.App(), "Platform", cluster=ExistingCluster(name="there"), pools=[POOL], env=env)
+    (fault,) = map(str, caught.value.faults)
+    assert fault.startswith("cluster.name: 'there' is to be looked up, and account")
+    assert fault.endswith("cluster.cluster_security_group_id, cluster.subnet_ids, cluster.kubectl_in_vpc")
