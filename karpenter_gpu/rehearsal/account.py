@@ -116,6 +116,8 @@ class Account:
         self.node = node
         self.clusters: dict[str, ControlPlane] = {}
         self.pods: dict[str, Pods] = {}
+        # The issuer of a cluster that must have just that one, by its name.
+        self.issuers: dict[str, str] = {}
         self.nodes = Nodes(lambda: self.aws, self.clusters)
         self._heard = heard
         self._custom = CustomResources(lambda: self.functions)
@@ -166,7 +168,8 @@ class Account:
 
     def root(self) -> dict[str, str]:
         """The same, with the credentials of the account's root: what a person types with."""
-        return {**self.environment, **ROOT}
+        # The CDK's command line remembers there whose account a key is, and looks for it past HOME.
+        return {**self.environment, **ROOT, "CDK_HOME": str(self.processes.folder / "cdk")}
 
     def cdk(self, *args: str, app: Path | None = None) -> Said:
         """Run the CDK's command line on an assembly; this account's own when left out."""
@@ -303,7 +306,8 @@ class Account:
         built = self.programs.kubernetes
         if not built.startswith(f"{version}."):
             raise RehearsalError(f"cluster {name} asks for Kubernetes {version}, and this rehearsal runs {built}")
-        issuer = f"https://oidc.eks.{self.aws.region}.amazonaws.com/id/{uuid.uuid4().hex.upper()}"
+        made_up = f"https://oidc.eks.{self.aws.region}.amazonaws.com/id/{uuid.uuid4().hex.upper()}"
+        issuer = self.issuers.get(name, made_up)
         authenticate = f"{self.aws.endpoint}{AUTHENTICATE}{name}"
         plane = ControlPlane(name, self.processes, self.programs, issuer=issuer, authenticate=authenticate)
         plane.start()

@@ -13,6 +13,8 @@ from karpenter_gpu.errors import RehearsalError
 
 HELM_CHART = "Custom::AWSCDK-EKS-HelmChart"
 CLUSTER_V1 = "Custom::AWSCDK-EKS-Cluster"
+# Under which a template says what it takes for granted of a cluster that it does not make (karpenter_gpu.cdk.karpenter).
+EXISTING_CLUSTER = "karpenter-gpu:existing-cluster"
 DEFAULT_REGION = "us-east-1"
 DEFAULT_ACCOUNT = "123456789012"
 ENVIRONMENT = re.compile(r"^aws://(?P<account>[^/]+)/(?P<region>[^/]+)$")
@@ -99,7 +101,14 @@ class Assembly:
             raise RehearsalError(
                 f"{folder} holds no manifest.json, so it is not what 'cdk synth' writes; give the path of a cdk.out"
             )
-        artifacts = _json(manifest).get("artifacts", {})
+        document = _json(manifest)
+        if missing := document.get("missing"):
+            asked = ", ".join(sorted({str(one["props"].get("typeName", one["provider"])) for one in missing}))
+            raise RehearsalError(
+                f"{folder} waits for look-ups ({asked}), and stands-in are in their place; run cdk synth with credentials "
+                "once, or say what would be looked up"
+            )
+        artifacts = document.get("artifacts", {})
         for assets in folder.glob("*.assets.json"):
             if images := _json(assets).get("dockerImages"):
                 raise RehearsalError(
@@ -153,12 +162,20 @@ class Assembly:
         )
 
     @property
+    def existing(self) -> tuple[Mapping[str, Any], ...]:
+        """What its templates take for granted of clusters that they do not make, one of a name."""
+        found = [stack.template.get("Metadata", {}).get(EXISTING_CLUSTER) for stack in self.stacks]
+        return tuple({facts["Name"]: facts for facts in found if facts}.values())
+
+    @property
     def kubernetes(self) -> str:
-        """The minor of Kubernetes of the cluster that it makes.
+        """The minor of Kubernetes of the cluster that it makes, or attaches to.
 
         Raises:
-            RehearsalError: It makes none, or does not say the version.
+            RehearsalError: It does neither, or does not say the version.
         """
+        for facts in self.existing:
+            return str(facts["KubernetesVersion"])
         for stack in self.stacks:
             for props in stack.resources("AWS::EKS::Cluster"):
                 if isinstance(props.get("Version"), str):
@@ -167,8 +184,8 @@ class Assembly:
                 if isinstance(props.get("Config", {}).get("version"), str):
                     return str(props["Config"]["version"])
         raise RehearsalError(
-            f"no stack of {self.folder} makes an EKS cluster of a literal version; a cluster that is there already cannot be "
-            "rehearsed yet"
+            f"no stack of {self.folder} makes an EKS cluster of a literal version, or says in its metadata which one it attaches "
+            "to, as Karpenter on an imported cluster and ExistingCluster do"
         )
 
     def _one(self, what: str, found: set[str], default: str) -> str:

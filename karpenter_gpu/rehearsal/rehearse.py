@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from karpenter_gpu.errors import KarpenterGpuError, NotBuilt, RehearsalError
-from karpenter_gpu.rehearsal import diagnosis
+from karpenter_gpu.rehearsal import diagnosis, premade
 from karpenter_gpu.rehearsal.account import Account, Said
 from karpenter_gpu.rehearsal.assembly import Assembly
 from karpenter_gpu.rehearsal.cloudformation.engine import Event
@@ -124,6 +124,11 @@ class _Run:
             self.assembly, self.programs, self.processes, node=self.node, port=self.options.port, heard=self._heard
         ) as account:
             account.bootstrap()
+            for facts in self.assembly.existing:
+                self.timeline.add(
+                    "story", "before", "begins", f"the cluster {facts['Name']}, as it was before the stack"
+                )
+                premade.make(account, facts)
             before = inventory(account.aws.client)
             with self._following(account):
                 deployed = self._act("deploy", "cdk deploy", lambda: self._deploy(account))

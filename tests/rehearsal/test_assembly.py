@@ -136,3 +136,32 @@ def test_an_app_with_container_images_is_refused(tmp_path):
     (tmp_path / "S.assets.json").write_text('{"dockerImages": {"a": {}}}')
     with pytest.raises(RehearsalError, match="1 container image"):
         Assembly.read(tmp_path)
+
+
+def test_an_app_that_attaches_to_a_cluster_says_which_and_its_kubernetes(written, tmp_path):
+    written(Gpu=stack(), Other=stack())
+    facts = {"Name": "there", "KubernetesVersion": "1.36"}
+    for id in ("Gpu", "Other"):
+        text = json.dumps({"Resources": {}, "Metadata": {"karpenter-gpu:existing-cluster": facts}})
+        (tmp_path / f"{id}.template.json").write_text(text)
+    assembly = Assembly.read(tmp_path)
+    assert assembly.existing == (facts,)
+    assert assembly.kubernetes == "1.36"
+
+
+def test_an_app_that_waits_for_look_ups_is_refused(written, tmp_path):
+    written(Gpu=stack())
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    missing = [{"key": "k", "provider": "cc-api-provider", "props": {"typeName": "AWS::EKS::Cluster"}}]
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest | {"missing": missing}))
+    with pytest.raises(
+        RehearsalError, match=r"waits for look-ups \(AWS::EKS::Cluster\).*run cdk synth with credentials"
+    ):
+        Assembly.read(tmp_path)
+
+
+def test_the_key_of_what_is_taken_for_granted_is_the_constructs_own():
+    from karpenter_gpu.cdk import karpenter
+    from karpenter_gpu.rehearsal import assembly
+
+    assert assembly.EXISTING_CLUSTER == karpenter.EXISTING_CLUSTER

@@ -109,7 +109,28 @@ class Nodes:
         iam = self.aws().client("iam")
         iam.create_instance_profile(InstanceProfileName=profile)
         iam.add_role_to_instance_profile(InstanceProfileName=profile, RoleName=group["nodeRole"].rpartition("/")[2])
+        self._map(cluster, group["nodeRole"])
         self._scale(cluster, group)
+
+    def _map(self, cluster: str, role: str) -> None:
+        """Write a group's role into aws-auth, as EKS does where a cluster knows nothing else."""
+        shown = self.aws().client("eks").describe_cluster(name=cluster)["cluster"]
+        if shown["accessConfig"]["authenticationMode"] != "CONFIG_MAP":
+            return
+        kube, path = self.clusters[cluster].kube, "/api/v1/namespaces/kube-system/configmaps"
+        there = kube.find(f"{path}/aws-auth")
+        # EKS knows roles here without their path.
+        text = ((there or {}).get("data") or {}).get("mapRoles", "")
+        arn = re.sub(r":role/.*/", ":role/", role)
+        if arn in text:
+            return
+        text += f"- groups:\n  - system:bootstrappers\n  - system:nodes\n  rolearn: {arn}\n"
+        data = {"mapRoles": f"{text}  username: system:node:{{{{EC2PrivateDNSName}}}}\n"}
+        if there is None:
+            metadata = {"name": "aws-auth", "namespace": "kube-system"}
+            kube.create(path, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
+        else:
+            kube.patch(f"{path}/aws-auth", {"data": data})
 
     def update_nodegroup(self, cluster: str, group: Mapping[str, Any]) -> None:
         """Bring a node group to its size and its labels."""
@@ -162,7 +183,22 @@ class Nodes:
         }
         if template:
             launch["LaunchTemplate"] = {"LaunchTemplateId": template["id"], "Version": str(template["version"])}
+        if not self._has_groups(template):
+            shown = self.aws().client("eks").describe_cluster(name=cluster)["cluster"]
+            launch["SecurityGroupIds"] = [shown["resourcesVpcConfig"]["clusterSecurityGroupId"]]
         return launch
+
+    def _has_groups(self, template: Mapping[str, Any] | None) -> bool:
+        """True where a launch template names security groups, so that EKS gives its nodes none."""
+        if not template:
+            return False
+        found = (
+            self.aws()
+            .client("ec2")
+            .describe_launch_template_versions(LaunchTemplateId=template["id"], Versions=[str(template["version"])])
+        )
+        data = found["LaunchTemplateVersions"][0]["LaunchTemplateData"]
+        return bool(data.get("SecurityGroupIds") or data.get("NetworkInterfaces"))
 
     def _image(self, group: Mapping[str, Any]) -> str:
         path = (

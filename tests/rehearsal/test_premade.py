@@ -1,0 +1,61 @@
+"""The cluster that was there before a stack: with the ids that the template names, and nothing of it tagged."""
+
+import json
+
+import pytest
+
+from karpenter_gpu.rehearsal import premade
+from karpenter_gpu.rehearsal.aws.hooks import ControlPlane, Hooks
+from karpenter_gpu.rehearsal.aws.server import EmulatedAws
+
+FACTS = {
+    "Name": "there",
+    "KubernetesVersion": "1.36",
+    "AuthenticationMode": "API",
+    "VpcId": "vpc-0123456789abcdef0",
+    "SubnetIds": ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"],
+    "ClusterSecurityGroupId": "sg-0123456789abcdef0",
+    "SecurityGroupIds": ["sg-0123456789abcdef1"],
+    "NodeGroup": "workers",
+}
+
+
+@pytest.fixture
+def aws():
+    def up(name, version, shown):
+        return ControlPlane("https://127.0.0.1:6443", "Q0E=", "https://oidc.test/x")
+
+    with EmulatedAws(region="eu-west-1", account="111122223333", hooks=Hooks(create_cluster=up)) as aws:
+        for name, service in (("there-cluster", "eks"), ("there-nodes", "ec2")):
+            trust = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"Service": service}}]}
+            aws.client("iam").create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))
+        yield aws
+
+
+def test_what_the_template_names_is_there_under_those_ids(aws):
+    vpc, subnets = premade.network(aws.client, FACTS)
+    assert (vpc, subnets) == (FACTS["VpcId"], FACTS["SubnetIds"])
+    found = aws.client("ec2").describe_subnets(SubnetIds=subnets)["Subnets"]
+    assert {subnet["VpcId"] for subnet in found} == {vpc}
+    assert len({subnet["AvailabilityZone"] for subnet in found}) == 2
+    assert [subnet.get("Tags", []) for subnet in found] == [[], []]
+    premade.cluster(aws.client, FACTS, subnets)
+    shown = aws.client("eks").describe_cluster(name="there")["cluster"]
+    assert shown["resourcesVpcConfig"]["clusterSecurityGroupId"] == "sg-0123456789abcdef0"
+    assert shown["accessConfig"]["authenticationMode"] == "API"
+    assert aws.world.until(lambda: aws.client("eks").describe_cluster(name="there")["cluster"]["status"] == "ACTIVE", 5)
+    premade.node_group(aws.client, FACTS, subnets)
+    group = aws.client("eks").describe_nodegroup(clusterName="there", nodegroupName="workers")["nodegroup"]
+    template = aws.client("ec2").describe_launch_template_versions(LaunchTemplateId=group["launchTemplate"]["id"])
+    assert template["LaunchTemplateVersions"][0]["LaunchTemplateData"]["SecurityGroupIds"] == ["sg-0123456789abcdef1"]
+
+
+def test_what_the_template_does_not_name_has_ids_of_its_own(aws):
+    vpc, subnets = premade.network(aws.client, {"Name": "there"})
+    assert len(subnets) == 2
+    assert FACTS["VpcId"] != vpc
+
+
+def test_an_id_is_given_once(aws):
+    premade.network(aws.client, FACTS)
+    assert aws.client("ec2").create_vpc(CidrBlock="10.43.0.0/16")["Vpc"]["VpcId"] != FACTS["VpcId"]
