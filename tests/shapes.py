@@ -60,6 +60,11 @@ class Shape:
     def graph(self) -> Graph:
         return Graph(self.template)
 
+    def with_nested(self) -> list[dict[str, Any]]:
+        """The stack's template, and those of the stacks in it."""
+        below = [child for child in self.stack.node.find_all() if isinstance(child, cdk.NestedStack)]
+        return [self.template, *(Template.from_stack(child).to_json() for child in below)]
+
     def of_type(self, kind: str) -> dict[str, dict[str, Any]]:
         return {name: self.template["Resources"][name] for name in self.graph.of_type(kind)}
 

@@ -28,6 +28,7 @@ from karpenter_gpu.rehearsal.aws.wire import Response
 from karpenter_gpu.rehearsal.cloudformation.api import CloudFormation, bucket_and_key
 from karpenter_gpu.rehearsal.cloudformation.custom import HOST, CustomResources, find
 from karpenter_gpu.rehearsal.cloudformation.engine import Engine, Event, Stack, Surroundings
+from karpenter_gpu.rehearsal.cloudformation.nested import NestedStacks
 from karpenter_gpu.rehearsal.cloudformation.resource import Context
 from karpenter_gpu.rehearsal.cloudformation.types import TYPES
 from karpenter_gpu.rehearsal.cluster.authentication import Authenticator, Caller
@@ -276,6 +277,7 @@ class Account:
             partition, account = where["partition"], where["account"]
             return Context(session, self.aws.endpoint, account, partition, stack.name, stack.id, logical_id)
 
+        nested = NestedStacks(lambda: self.cloudformation).type
         surroundings = Surroundings(
             context=context,
             pseudo={
@@ -286,7 +288,7 @@ class Account:
             },
             zones=tuple(zone["ZoneName"] for zone in zones),
             public=self._parameter,
-            types=find(TYPES, self._custom),
+            types=find({**TYPES, nested.name: nested}, self._custom),
             heard=self._heard,
         )
         return CloudFormation(Engine(surroundings), where=where, read=self._read, public=self._parameter)

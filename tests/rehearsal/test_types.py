@@ -22,6 +22,7 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from karpenter_gpu.errors import NotEmulated, RehearsalError
+from karpenter_gpu.rehearsal.cloudformation.nested import NestedStacks
 from karpenter_gpu.rehearsal.cloudformation.resource import Context, HalfMade, Made
 from karpenter_gpu.rehearsal.cloudformation.types import TYPES, calls
 from karpenter_gpu.rehearsal.cloudformation.types.eks import LOGS
@@ -965,11 +966,13 @@ def bootstrap():
 
 @pytest.mark.parametrize("template", [*SHAPES, "bootstrap"])
 def test_every_native_type_and_property_of_our_templates_is_known(template):
-    found = bootstrap() if template == "bootstrap" else synthesized(template).template
-    native = {name: one for name, one in found["Resources"].items() if one["Type"].startswith("AWS::")}
-    assert native
-    for name, resource in native.items():
-        TYPES[resource["Type"]].check(name, resource.get("Properties", {}))
+    templates = [bootstrap()] if template == "bootstrap" else synthesized(template).with_nested()
+    nested = NestedStacks(lambda: None).type
+    for found in templates:
+        native = {name: one for name, one in found["Resources"].items() if one["Type"].startswith("AWS::")}
+        assert native
+        for name, resource in native.items():
+            {**TYPES, nested.name: nested}[resource["Type"]].check(name, resource.get("Properties", {}))
 
 
 @pytest.mark.parametrize("kind", TYPES)

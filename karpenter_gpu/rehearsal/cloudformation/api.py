@@ -83,7 +83,7 @@ class CloudFormation:
         self, engine: Engine, *, where: Mapping[str, str], read: Callable[[str], str], public: Callable[[str], str]
     ) -> None:
         self.stacks: dict[str, Stack] = {}
-        self._engine = engine
+        self.engine = engine
         self._where = where
         self._read = read
         self._public = public
@@ -132,6 +132,23 @@ class CloudFormation:
             if name == stack.id or (name == stack.name and stack.deleted is None):
                 return stack
         raise ValidationError(f"Stack with id {name} does not exist")
+
+    def nested(
+        self, name: str, *, address: str, given: Mapping[str, str], tags: Mapping[str, str], stack: Stack | None = None
+    ) -> Stack:
+        """A stack of another's, with its next template, which has yet to be deployed.
+
+        Raises:
+            NotEmulated: The template has what is not known.
+        """
+        text = self._read(address)
+        parsed = self._parsed(text)
+        self.engine.check(parsed, given)
+        found = stack or Stack(name=name, id=new_id(name, **self._where))
+        found.template, found.parsed, found.given, found.tags = text, parsed, given, tags
+        found.parameters = language.parameters(parsed, given, self._public)
+        self.stacks[found.id] = found
+        return found
 
     def _alive(self) -> Iterable[Stack]:
         return (stack for stack in self.stacks.values() if stack.deleted is None)
@@ -194,7 +211,7 @@ class CloudFormation:
         }
 
     def _resources(self, stack: Stack) -> list[dict[str, Any]]:
-        latest = {event.logical_id: event for event in stack.events if event.type != "AWS::CloudFormation::Stack"}
+        latest = {event.logical_id: event for event in stack.events if event.physical_id != stack.id}
         return [
             {
                 "StackName": stack.name,
@@ -272,7 +289,7 @@ class CloudFormation:
             description=asked.get("Description", ""),
         )
         try:
-            self._engine.check(parsed, given)
+            self.engine.check(parsed, given)
             change_set.parameters = language.parameters(parsed, given, self._public)
         except KarpenterGpuError as error:
             change_set.status, change_set.execution, change_set.reason = "FAILED", "UNAVAILABLE", str(error)
@@ -368,10 +385,10 @@ class CloudFormation:
         stack.parameters = change_set.parameters
         if before.status == "REVIEW_IN_PROGRESS":
             stack.status = "CREATE_IN_PROGRESS"
-            _beside(f"create {stack.name}", lambda: self._engine.create(stack))
+            _beside(f"create {stack.name}", lambda: self.engine.create(stack))
         else:
             stack.status = "UPDATE_IN_PROGRESS"
-            _beside(f"update {stack.name}", lambda: self._engine.update(stack, before))
+            _beside(f"update {stack.name}", lambda: self.engine.update(stack, before))
 
     def _DeleteStack(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         try:
@@ -384,7 +401,7 @@ class CloudFormation:
             raise ValidationError(f"Stack [{stack.name}] cannot be deleted while in status {stack.status}")
         if stack.deleted is None and stack.status != "DELETE_IN_PROGRESS":
             stack.status = "DELETE_IN_PROGRESS"
-            _beside(f"delete {stack.name}", lambda: self._engine.delete(stack))
+            _beside(f"delete {stack.name}", lambda: self.engine.delete(stack))
         return {}
 
     def _UpdateTerminationProtection(self, asked: Mapping[str, Any]) -> dict[str, Any]:
