@@ -20,7 +20,7 @@ from karpenter_gpu.rehearsal.account import Account, Said
 from karpenter_gpu.rehearsal.assembly import Assembly
 from karpenter_gpu.rehearsal.cloudformation.engine import Event
 from karpenter_gpu.rehearsal.cluster.pods import follow
-from karpenter_gpu.rehearsal.inventory import inventory
+from karpenter_gpu.rehearsal.inventory import Standing, differences, inventory
 from karpenter_gpu.rehearsal.observer import Observer
 from karpenter_gpu.rehearsal.processes import Processes
 from karpenter_gpu.rehearsal.programs import Programs, Progress, programs
@@ -32,6 +32,8 @@ from karpenter_gpu.rehearsal.timeline import Moment, Timeline
 STACK = "AWS::CloudFormation::Stack"
 # A deploy takes a minute, and a destroy as long as the nodes drain, which nothing here should keep from it.
 LONGEST_SECONDS = 1200.0
+# What Kubernetes still does by itself: accounts for namespaces, objects whose owner is gone.
+SETTLE_SECONDS = 30.0
 
 
 class Stage(Progress, Protocol):
@@ -129,7 +131,7 @@ class _Run:
                     "story", "before", "begins", f"the cluster {facts['Name']}, as it was before the stack"
                 )
                 premade.make(account, facts)
-            before = inventory(account.aws.client)
+            before = self._standing(account)
             with self._following(account):
                 deployed = self._act("deploy", "cdk deploy", lambda: self._deploy(account))
                 if deployed:
@@ -137,7 +139,7 @@ class _Run:
                 if self.options.keep and account.clusters:
                     self.stage.kept(account)
                 if deployed and self._act("destroy", "cdk destroy", lambda: self._destroy(account)):
-                    left = tuple(sorted(inventory(account.aws.client) - before))
+                    left = differences(before, self._standing(account))
             unknown = [f"{one.service}:{one.action}: {one.reason}" for one in account.aws.unknown]
             unknown += [*account.aws.world.failures, *account.failures()]
         return self._result(left, tuple(unknown))
@@ -175,6 +177,18 @@ class _Run:
         self.timeline.add("story", name, verdict, reason)
         self.outcomes.append(Outcome(name, title, verdict, reason, began, self.timeline.now))
         return verdict != FAILED
+
+    @staticmethod
+    def _standing(account: Account) -> Standing:
+        """What stands, when nothing changes any more by itself."""
+        kubes = [plane.kube for plane in account.clusters.values()]
+        now, end = inventory(account.aws.client, kubes), time.monotonic() + SETTLE_SECONDS
+        while kubes and time.monotonic() < end:
+            time.sleep(1)
+            before, now = now, inventory(account.aws.client, kubes)
+            if before == now:
+                break
+        return now
 
     def _deploy(self, account: Account) -> None:
         said = self._while_it_can(account, account.deploy)
@@ -224,6 +238,9 @@ class _Run:
             elif not self._act(story.name, story.title, lambda: self._play(story, scene)):  # noqa: B023
                 # What is broken is broken for the stories after it, too.
                 broken = diagnosis.why(account, plane)
+        if self.assembly.existing:
+            with contextlib.suppress(KarpenterGpuError):
+                scene.strike()
 
     @staticmethod
     def _play(story: Story, scene: Scene) -> None:

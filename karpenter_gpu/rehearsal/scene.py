@@ -318,6 +318,12 @@ class Scene:
         for claim in self.claims():
             self.kube.delete(f"{NODECLAIMS}/{claim['metadata']['name']}")
 
+    def strike(self) -> None:
+        """Take away the namespace that stories play in."""
+        path = f"/api/v1/namespaces/{NAMESPACE}"
+        self.kube.delete(path)
+        self.until("the namespace of the stories to go", lambda: self.kube.find(path) is None)
+
     def until_empty(self) -> None:
         """Wait until no GPU_RESOURCE instance is there any more.
 
