@@ -173,6 +173,14 @@ _SHAPES: dict[str, Any] = {
         "karpenter": KarpenterSettings(on_fargate=True),
         "env": cdk.Environment(account=ACCOUNT, region="eu-west-1"),
     },
+    "taken-over": lambda: {
+        "cluster": EXISTING_CLUSTER,
+        "pools": [PLAIN_POOL],
+        "karpenter": KarpenterSettings(
+            adopt=True, node_role_arn=f"arn:aws:iam::{ACCOUNT}:role/team/their-nodes", namespace="karpenter"
+        ),
+        "env": cdk.Environment(account=ACCOUNT, region="eu-west-1"),
+    },
     "every-kind-of-pool": lambda: {
         "cluster": NewCluster(name="zoo"),
         "karpenter": KarpenterSettings(feature_gates=FeatureGates(node_overlay=True), role_path="/platform/"),

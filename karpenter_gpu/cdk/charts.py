@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from aws_cdk import Duration
+from aws_cdk import CustomResource, Duration, RemovalPolicy
 from constructs import Construct
 
 from karpenter_gpu.cdk.target import Target
@@ -17,6 +17,9 @@ class Charts(Construct):
 
     A chart's own `crds/` are never upgraded by Helm, and what exists already it leaves alone; so the chart whose
     templates are the CRDs goes first. (The CDK's handler reads `SkipCrds` and does not pass it on.)
+
+    CRDs that were taken over stay when the stack lets go of them, also when a deployment is rolled back: with them would
+    go every NodePool and NodeClaim of the cluster.
 
     Args:
         cluster: Where to.
@@ -58,3 +61,7 @@ class Charts(Construct):
         self.crds = chart("Crds", "karpenter-crd", crd_values)
         self.controller = chart("Controller", "karpenter", controller_values)
         self.controller.node.add_dependency(self.crds)
+        if settings.adopt:
+            resource = self.crds.node.find_child("Resource")
+            assert isinstance(resource, CustomResource)
+            resource.apply_removal_policy(RemovalPolicy.RETAIN)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from aws_cdk import CustomResource, Duration, RemovalPolicy
-from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
@@ -34,7 +33,7 @@ class DeployFunction(Construct):
 
         calls_itself: Whether it goes on in another call of itself when its time is up.
 
-        vpc, subnets, security_groups: Where it runs. Left out: outside any VPC.
+        network: The subnets and security groups in which it runs. Left out: outside any VPC.
     """
 
     def __init__(
@@ -49,9 +48,7 @@ class DeployFunction(Construct):
         resource_type: str,
         properties: Mapping[str, Any],
         calls_itself: bool = False,
-        vpc: ec2.IVpc | None = None,
-        subnets: Sequence[ec2.ISubnet] = (),
-        security_groups: Sequence[ec2.ISecurityGroup] = (),
+        network: lambda_.CfnFunction.VpcConfigProperty | None = None,
     ) -> None:
         super().__init__(scope, id)
         log = logs.LogGroup(self, "Log", retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY)
@@ -71,15 +68,18 @@ class DeployFunction(Construct):
             memory_size=256,
             role=self.role,
             log_group=log,
-            vpc=vpc,
-            vpc_subnets=ec2.SubnetSelection(subnets=list(subnets)) if vpc else None,
-            security_groups=list(security_groups) if vpc else None,
         )
-        if vpc:
+        if network:
+            of_template = function.node.default_child
+            assert isinstance(of_template, lambda_.CfnFunction)
+            # The L1's, because an L2 asks for the whole VPC, and of an imported cluster nobody may have it.
+            of_template.vpc_config = network
+            in_vpc = "service-role/AWSLambdaVPCAccessExecutionRole"
+            self.role.add_managed_policy(iam.ManagedPolicy.from_aws_managed_policy_name(in_vpc))
             acknowledge(
                 self.role,
                 "IAM4",
-                managed_policy("service-role/AWSLambdaVPCAccessExecutionRole"),
+                managed_policy(in_vpc),
                 because="what Lambda asks for in a VPC: https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html",
             )
         write = iam.Policy(self, "WriteLog", roles=[self.role])

@@ -25,13 +25,14 @@ from karpenter_gpu.cdk.drain import Drain
 from karpenter_gpu.cdk.gpu_pool import GpuPoolManifests
 from karpenter_gpu.cdk.interruption import Interruption
 from karpenter_gpu.cdk.node_role import NodeRole
+from karpenter_gpu.cdk.takeover import Takeover
 from karpenter_gpu.cdk.target import Target
 from karpenter_gpu.cdk.tokens import known
 from karpenter_gpu.errors import Fault, InvalidSettings
 from karpenter_gpu.manifests.charts import controller_values, crd_values
 from karpenter_gpu.settings import IRSA, DevicePlugin, GpuPool, KarpenterSettings, rules
 from karpenter_gpu.settings._types import cluster_name_problem
-from karpenter_gpu.settings.existing import IDS, TAGS
+from karpenter_gpu.settings.existing import API_AND_CONFIG_MAP, CONFIG_MAP, IDS, TAGS
 from karpenter_gpu.versions import Minor
 
 # Under which a template says what it takes for granted of a cluster that it does not make.
@@ -81,6 +82,9 @@ class Karpenter(Construct):
 
         system_node_labels: Labels of the nodes the controller must run on. Left out: any that Karpenter did not make.
 
+        node_role: A role that is there already, which nodes keep; it has what nodes need, and nothing is attached to it.
+            Left out: one is made.
+
     Raises:
         InvalidSettings: Before any resource is made, with every fault.
     """
@@ -102,6 +106,7 @@ class Karpenter(Construct):
         oidc_provider: iam.IOidcProvider | iam.IOpenIdConnectProvider | None = None,
         oidc_issuer: str | None = None,
         system_node_labels: Mapping[str, str] = _ANY_NODE,
+        node_role: iam.IRole | None = None,
     ) -> None:
         faults = [
             *_argument_faults(settings=(settings, KarpenterSettings), device_plugin=(device_plugin, DevicePlugin))
@@ -122,6 +127,7 @@ class Karpenter(Construct):
             *target.name_faults(cluster, cluster_name),
             *_kubernetes_faults(version, made),
             *_faults(cluster_name, version, settings),
+            *_takeover_faults(scope, cluster, node_role, settings),
         ]
         if faults:
             raise InvalidSettings(faults)
@@ -131,12 +137,15 @@ class Karpenter(Construct):
         self._cluster = Target(cluster, name=cluster_name, authentication_mode=authentication_mode)
         self._pools: dict[str, GpuPool] = {}
 
+        if settings.node_role_arn:
+            node_role = iam.Role.from_role_arn(self, "NodeRoleThere", settings.node_role_arn)
         self._nodes = NodeRole(
             self,
             "NodeRole",
             cluster=self._cluster,
             role_name=settings.node_role_name or f"KarpenterNodeRole-{cluster_name}",
             path=settings.role_path,
+            there=node_role,
         )
         self._interruption = Interruption(self, "Interruption", karpenter=settings.release.line)
         self._controller_role = ControllerRole(
@@ -178,6 +187,10 @@ class Karpenter(Construct):
             ),
         )
         self.charts.controller.node.add_dependency(*needed)
+        if settings.adopt or not self._cluster.is_made:
+            queue = self.interruption_queue.queue_name
+            takeover = Takeover(self, "Takeover", cluster=self._cluster, settings=settings, queue_name=queue)
+            self.charts.crds.node.add_dependency(takeover.resource)
         self._plugin = DevicePluginDaemonSet(self, "DevicePlugin", plugin=device_plugin, cluster=self._cluster)
         self._drain = Drain(self, "Drain", cluster_name=cluster_name, timeout=settings.drain_timeout)
         self._drain.resource.node.add_dependency(self._plugin, self.charts.controller)
@@ -186,7 +199,7 @@ class Karpenter(Construct):
             self._note(version, oidc_provider, oidc_issuer, system_node_labels)
 
     @property
-    def node_role(self) -> iam.Role:
+    def node_role(self) -> iam.IRole:
         """The role of the nodes; grant it what the workloads' nodes may do."""
         return self._nodes.role
 
@@ -308,6 +321,37 @@ def _network_faults(cluster: Any, subnets: object, security_groups: object, disc
         yield Fault("security_groups", "is empty, and nodes must have one; name those of the cluster's other nodes")
     if discovery not in {TAGS, IDS}:
         yield Fault("discovery", f"{discovery!r} is not a way to find what nodes use; use {TAGS!r} or {IDS!r}")
+
+
+def _takeover_faults(
+    scope: Construct, cluster: Any, role: iam.IRole | None, settings: KarpenterSettings
+) -> Iterator[Fault]:
+    """What of another's can be kept: a node role beside none to be made, and what aws-auth can name in time."""
+    if role is not None and not hasattr(role, "role_arn"):
+        yield Fault(
+            "node_role", f"{role!r} is not what goes here; give a role, as iam.Role.from_role_arn makes one of an ARN"
+        )
+        return
+    for name in ("node_role_name", "node_role_arn") if role is not None else ():
+        if said := getattr(settings, name):
+            yield Fault(
+                f"karpenter.{name}", f"{said!r} says a node role, and node_role is one too; give one of the two"
+            )
+    if target.mode_of(cluster) != CONFIG_MAP:
+        return
+    first = Stack.of(cluster)
+    if role is not None and known(role.role_name) is None and Stack.of(role) is not first:
+        yield Fault(
+            "node_role",
+            f"is made in stack {Stack.of(role).stack_name}, and aws-auth, which names it, in {first.stack_name}, which goes "
+            "first; make it there, or import it by its name",
+        )
+    if settings.adopt and Stack.of(scope) is not first:
+        yield Fault(
+            "karpenter.adopt",
+            f"needs a way into a cluster that {first.stack_name} makes and that lets in by aws-auth alone; put Karpenter into that "
+            f"stack, or give the cluster authentication_mode=AuthenticationMode.{API_AND_CONFIG_MAP}",
+        )
 
 
 def _kubernetes_faults(given: str | None, made: str | None) -> Iterator[Fault]:

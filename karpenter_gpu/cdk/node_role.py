@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from aws_cdk import Aws, Stack
-from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_eks_v2 as eks
 from aws_cdk import aws_iam as iam
 from constructs import Construct, IConstruct
@@ -14,6 +13,7 @@ from karpenter_gpu.cdk.target import Target
 from karpenter_gpu.settings.existing import CONFIG_MAP
 
 AWS_AUTH_TYPE = "Custom::KarpenterGpuAwsAuth"
+NODE_ACCESS_TYPE = "Custom::KarpenterGpuNodeAccess"
 
 
 class NodeRole(Construct):
@@ -25,23 +25,24 @@ class NodeRole(Construct):
         role_name: `KarpenterNodeRole-<cluster>`, say.
 
         path: IAM path.
+
+        there: A role that is there already, to which nothing is attached; none is made then.
     """
 
-    def __init__(self, scope: Construct, id: str, *, cluster: Target, role_name: str, path: str) -> None:
+    def __init__(
+        self, scope: Construct, id: str, *, cluster: Target, role_name: str, path: str, there: iam.IRole | None = None
+    ) -> None:
         super().__init__(scope, id)
-        self.role = iam.Role(
-            self,
-            "Role",
-            role_name=role_name,
-            path=path,
-            assumed_by=ec2_principal(),
-            description="EC2 instances launched by Karpenter",
-        )
-        grant_node_policies(self.role, ipv6=cluster.is_ipv6)
+        self.role: iam.IRole = there or self._made(cluster, role_name, path)
         # aws-auth knows roles without their path: https://docs.aws.amazon.com/eks/latest/userguide/auth-configmap.html
-        arn = f"arn:{Aws.PARTITION}:iam::{Aws.ACCOUNT_ID}:role/{role_name}"
+        arn = f"arn:{Aws.PARTITION}:iam::{Aws.ACCOUNT_ID}:role/{there.role_name if there else role_name}"
         self.access: IConstruct
-        if cluster.authentication_mode != CONFIG_MAP:
+        if cluster.authentication_mode == CONFIG_MAP:
+            way_in = _in_the_clusters_own_map if cluster.is_made else _in_the_map_that_is_there
+            self.access = way_in(self, cluster, arn)
+        elif there:
+            self.access = _by_the_entry_that_is_there(self, cluster, self.role.role_arn)
+        else:
             # An L2 entry has a list of access policies, and EKS takes none for this type.
             self.access = eks.CfnAccessEntry(
                 self,
@@ -50,13 +51,44 @@ class NodeRole(Construct):
                 principal_arn=self.role.role_arn,
                 type="EC2_LINUX",
             )
-        elif cluster.is_made:
-            self.access = _in_the_clusters_own_map(cluster, arn)
-        else:
-            self.access = _in_the_map_that_is_there(self, cluster, arn)
+
+    def _made(self, cluster: Target, role_name: str, path: str) -> iam.Role:
+        role = iam.Role(
+            self,
+            "Role",
+            role_name=role_name,
+            path=path,
+            assumed_by=ec2_principal(),
+            description="EC2 instances launched by Karpenter",
+        )
+        grant_node_policies(role, ipv6=cluster.is_ipv6)
+        return role
 
 
-def _in_the_clusters_own_map(cluster: Target, arn: str) -> IConstruct:
+def _by_the_entry_that_is_there(scope: Construct, cluster: Target, arn: str) -> IConstruct:
+    """An access entry that is used where it is, and made where it is not: EKS has one of a role."""
+    stack = Stack.of(scope)
+    entry = f"arn:{stack.partition}:eks:{stack.region}:{stack.account}:access-entry/{cluster.name}/*"
+    function = DeployFunction(
+        scope,
+        "Access",
+        handler="node_access",
+        description="Lets a node role that was there already in by an access entry, and out again if it made that",
+        statements=[
+            iam.PolicyStatement(
+                actions=["eks:CreateAccessEntry", "eks:TagResource"],
+                resources=[str(cluster.cluster.cluster_arn), entry],
+            ),
+            iam.PolicyStatement(actions=["eks:DescribeAccessEntry", "eks:DeleteAccessEntry"], resources=[entry]),
+        ],
+        wide={entry: "an access entry's ARN ends with an id that EKS chooses"},
+        resource_type=NODE_ACCESS_TYPE,
+        properties={"ClusterName": cluster.cluster_name, "RoleArn": arn, "Stack": stack.stack_name},
+    )
+    return function.resource
+
+
+def _in_the_clusters_own_map(_: Construct, cluster: Target, arn: str) -> IConstruct:
     """The CDK writes the map of a cluster it makes, and takes roles of that cluster's stack alone."""
     stack = Stack.of(cluster.cluster)
     id = f"KarpenterNodes-{cluster.name}"
@@ -71,8 +103,6 @@ def _in_the_clusters_own_map(cluster: Target, arn: str) -> IConstruct:
 def _in_the_map_that_is_there(scope: Construct, cluster: Target, arn: str) -> IConstruct:
     """One entry, merged into what is there and taken out alone."""
     kubectl = cluster.cluster.kubectl_role
-    private = cluster.cluster.kubectl_private_subnets
-    group: ec2.ISecurityGroup | None = cluster.cluster.kubectl_security_group
     function = DeployFunction(
         scope,
         "AwsAuth",
@@ -85,8 +115,6 @@ def _in_the_map_that_is_there(scope: Construct, cluster: Target, arn: str) -> IC
         wide={},
         resource_type=AWS_AUTH_TYPE,
         properties={"ClusterName": cluster.name, "RoleArn": arn, "KubectlRoleArn": kubectl.role_arn},
-        vpc=cluster.vpc if private else None,
-        subnets=private or (),
-        security_groups=[group] if group else (),
+        network=cluster.kubectl_network,
     )
     return function.resource

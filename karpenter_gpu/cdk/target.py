@@ -12,6 +12,7 @@ from aws_cdk import CfnResource
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_eks as eks_v1
 from aws_cdk import aws_eks_v2 as eks_v2
+from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from karpenter_gpu.cdk.tokens import known
@@ -82,6 +83,19 @@ class Target:
         """The role that the kubectl of an `aws_eks` cluster takes."""
         role = getattr(self.cluster, "kubectl_role", None)
         return None if role is None else str(role.role_arn)
+
+    @property
+    def kubectl_network(self) -> lambda_.CfnFunction.VpcConfigProperty | None:
+        """Where kubectl runs; None where it runs in no VPC."""
+        if self.is_v1:
+            subnets = self.cluster.kubectl_private_subnets or []
+            group = self.cluster.kubectl_security_group
+            groups = [group.security_group_id if group else self.security_group_id]
+            ids = [subnet.subnet_id for subnet in subnets]
+            return lambda_.CfnFunction.VpcConfigProperty(subnet_ids=ids, security_group_ids=groups) if ids else None
+        handler = self.cluster.kubectl_provider.node.try_find_child("Handler")
+        network: Any = handler.node.default_child.vpc_config if handler else None
+        return network if isinstance(network, lambda_.CfnFunction.VpcConfigProperty) else None
 
     def nodes(self) -> Iterator[Construct]:
         """The node groups that this app has put under the cluster by now."""

@@ -287,7 +287,8 @@ class Scene:
 
     def instances(self) -> list[Instance]:
         """The GPU_RESOURCE instances that bill now."""
-        return [one for one in list(self.observer.instances.values()) if one.ended is None]
+        pools = {one.name for one in self.pools()}
+        return [one for one in list(self.observer.instances.values()) if one.ended is None and one.pool in pools]
 
     def image_brings_plugin(self, pool: Pool) -> bool:
         """Whether a pool's nodes run NVIDIA's device plugin without a DaemonSet, as Bottlerocket does."""
@@ -297,9 +298,10 @@ class Scene:
         return "Bottlerocket" in str(spec.get("amiFamily")) or any(one.startswith("bottlerocket@") for one in aliases)
 
     def claims(self, pool: Pool | None = None) -> list[Document]:
-        """The NodeClaims that are not on their way out."""
-        found = [one for one in self.kube.items(NODECLAIMS) if "deletionTimestamp" not in one["metadata"]]
-        return [one for one in found if pool is None or one["metadata"]["labels"][NODEPOOL] == pool.name]
+        """The NodeClaims of GPU pools that are not on their way out; those of one pool when it is given."""
+        pools = {one.name for one in ([pool] if pool else self.pools())}
+        found = [one for one in self.kube.items(NODECLAIMS) if one["metadata"]["labels"][NODEPOOL] in pools]
+        return [one for one in found if "deletionTimestamp" not in one["metadata"]]
 
     def node(self, name: str) -> Document:
         """A node."""

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field
 T = TypeVar("T")
 
 NEVER: Final = "Never"
+ROLE_ARN: Final = r"arn:[A-Za-z0-9_-]+:iam::[0-9]{12}:role/.+"
 
 # A list in JSON, a list or tuple in Python; what is in it stays strict.
 Many = Annotated[tuple[T, ...], Field(strict=False)]

@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from karpenter_gpu.errors import Fault
 from karpenter_gpu.settings._setting import setting
-from karpenter_gpu.settings._types import ClusterName, Distinct, is_ec2_id
+from karpenter_gpu.settings._types import ROLE_ARN, ClusterName, Distinct, is_ec2_id
 from karpenter_gpu.versions import Minor
 
 API: Final = "API"
@@ -98,9 +98,7 @@ class ExistingCluster:
             for id in ids:
                 if not is_ec2_id(kind, id):
                     yield Fault(where, f"{id!r} is not such an id; ids look like {kind}-0123456789abcdef0")
-        if self.kubectl_role_arn is not None and not re.fullmatch(
-            r"arn:[A-Za-z0-9_-]+:iam::[0-9]{12}:role/.+", self.kubectl_role_arn
-        ):
+        if self.kubectl_role_arn is not None and not re.fullmatch(ROLE_ARN, self.kubectl_role_arn):
             yield Fault(
                 "kubectl_role_arn",
                 f"{self.kubectl_role_arn!r} is not the ARN of an IAM role, as in arn:aws:iam::111122223333:role/ops",

@@ -12,7 +12,7 @@ from karpenter_gpu.compat import DEFAULT_KARPENTER, FEATURE_GATES
 from karpenter_gpu.errors import Fault
 from karpenter_gpu.labels import NODEPOOL, ROLE_ANNOTATION
 from karpenter_gpu.settings._setting import setting
-from karpenter_gpu.settings._types import DnsLabel, Duration, karpenter_duration
+from karpenter_gpu.settings._types import ROLE_ARN, DnsLabel, Duration, karpenter_duration
 from karpenter_gpu.versions import Version
 
 PUBLIC_CHARTS: Final = "oci://public.ecr.aws/karpenter"
@@ -138,9 +138,15 @@ class KarpenterSettings:
         node_role_name: Left out: `KarpenterNodeRole-<cluster>`. IAM names are global: two clusters of one name in
             two regions of an account need other names.
 
+        node_role_arn: A node role that is there already and that nodes keep; nothing is attached to it. Left out: one is
+            made.
+
         controller_role_name: Left out: `KarpenterControllerRole-<cluster>`.
 
-        role_path: IAM path of both roles.
+        role_path: IAM path of the roles that are made.
+
+        adopt: Take over the Karpenter that is on the cluster already, with its NodePools and without replacing a node, and
+            leave its CRDs when the stack goes. Leave it on from then on. Off, a deployment that finds one fails and says so.
 
         on_fargate: Run the controller on Fargate: a profile for the namespace must be there. It then asks the VPC's DNS,
             because CoreDNS may be waiting for its nodes, and gets its role by `irsa`.
@@ -156,8 +162,10 @@ class KarpenterSettings:
     feature_gates: FeatureGates = FeatureGates()
     values: Mapping[str, Any] = field(default_factory=dict)
     node_role_name: str | None = None
+    node_role_arn: str | None = None
     controller_role_name: str | None = None
     role_path: str = "/"
+    adopt: bool = False
     on_fargate: bool = False
     drain_timeout: Duration = timedelta(minutes=45)
 
@@ -176,12 +184,25 @@ class KarpenterSettings:
             )
         for name in ("node_role_name", "controller_role_name"):
             yield from role_name_faults(name, getattr(self, name))
+        yield from self._node_role_faults()
         if not timedelta(minutes=1) <= self.drain_timeout <= LONGEST_DRAIN:
             yield Fault(
                 "drain_timeout",
                 f"{karpenter_duration(self.drain_timeout)} is not between 1m and 58m, which is what CloudFormation waits for",
             )
         yield from (fault.under("values") for fault in _values_faults(self.values))
+
+    def _node_role_faults(self) -> Iterator[Fault]:
+        if self.node_role_arn is not None and not re.fullmatch(ROLE_ARN, self.node_role_arn):
+            yield Fault(
+                "node_role_arn",
+                f"{self.node_role_arn!r} is not the ARN of an IAM role, as in arn:aws:iam::111122223333:role/nodes",
+            )
+        if self.node_role_arn is not None and self.node_role_name is not None:
+            yield Fault(
+                "node_role_name",
+                f"{self.node_role_name!r} would name a role to be made, and node_role_arn says one that is there; give one of the two",
+            )
 
     @property
     def release(self) -> Version:

@@ -119,7 +119,7 @@ def role_names_fit(cluster_name: str, karpenter: KarpenterSettings) -> Iterator[
         ("node_role_name", karpenter.node_role_name, "KarpenterNodeRole"),
         ("controller_role_name", karpenter.controller_role_name, "KarpenterControllerRole"),
     ):
-        if given is None:
+        if given is None and not (where == "node_role_name" and karpenter.node_role_arn):
             for fault in role_name_faults(f"karpenter.{where}", f"{prefix}-{cluster_name}"):
                 yield Fault(fault.where, f"{fault.problem}, here or for the cluster")
     if karpenter.node_role_name is not None and karpenter.node_role_name == karpenter.controller_role_name:

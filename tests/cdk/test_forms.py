@@ -135,7 +135,7 @@ def test_an_imported_cluster_of_either_library_gets_its_karpenter(imported):
     stack = stack_in()
     template = on(imported(stack), stack)
     assert len(of_type(template, "Custom::AWSCDK-EKS-HelmChart")) == 2
-    assert {entry["Type"] for entry in of_type(template, "AWS::EKS::AccessEntry")} == {"EC2_LINUX"}
+    assert "EC2_LINUX" in {entry.get("Type") for entry in of_type(template, "AWS::EKS::AccessEntry")}
     (attachment,) = of_type(template, "Custom::KarpenterGpuAttachment")
     assert attachment["SubnetIds"] == list(SUBNETS)
     assert attachment["SecurityGroupIds"] == [GROUP]

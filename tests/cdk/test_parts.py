@@ -206,7 +206,10 @@ def test_every_pool_is_a_class_and_a_node_pool_that_names_it(shape_name):
         ref = manifests["NodePool", name]["spec"]["template"]["spec"]["nodeClassRef"]
         assert ref == {"group": "karpenter.k8s.aws", "kind": "EC2NodeClass", "name": name}
         role = manifests["EC2NodeClass", name]["spec"]["role"]
-        assert shape.graph.resources[role.strip("<>")]["Properties"]["RoleName"].startswith("KarpenterNodeRole-")
+        if shape_name == "taken-over":
+            assert role == "their-nodes"
+        else:
+            assert shape.graph.resources[role.strip("<>")]["Properties"]["RoleName"].startswith("KarpenterNodeRole-")
 
 
 def test_a_fractional_pool_brings_its_overlay_first():

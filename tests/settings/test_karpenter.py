@@ -19,6 +19,12 @@ def fault_of(**given):
         ({"charts": "https://x"}, "charts: 'https://x' is not an OCI location; write it as in oci://public.ecr.aws"),
         ({"role_path": "platform"}, "role_path: 'platform' is not an IAM path; begin and end it with '/'"),
         ({"node_role_name": "n" * 65}, "has 65 characters, and IAM takes 64 for a role's name; choose a shorter one"),
+        ({"node_role_arn": "nodes"}, "node_role_arn: 'nodes' is not the ARN of an IAM role, as in arn:aws:iam::1111"),
+        (
+            {"node_role_arn": "arn:aws:iam::111122223333:role/nodes", "node_role_name": "nodes"},
+            "node_role_name: 'nodes' would name a role to be made, and node_role_arn says one that is there; give one",
+        ),
+        ({"adopt": "maybe"}, "adopt: 'maybe' is not"),
         ({"controller_role_name": "a/b"}, "controller_role_name: 'a/b' is not a name IAM takes for a role"),
         (
             {"drain_timeout": "2h"},

@@ -52,11 +52,6 @@ def cluster_faults(wanted):
     except eks.exceptions.ResourceNotFoundException:
         yield f"there is no EKS cluster {name} in this account and region; see 'aws eks list-clusters'"
         return
-    if cluster.get("computeConfig", {}).get("enabled"):
-        yield (
-            f"cluster {name} is in Auto Mode, which brings a Karpenter and CRDs of its own that a second one cannot share; "
-            "use its own NodePools for GPUs, or turn Auto Mode off"
-        )
     mode, asked = cluster.get("accessConfig", {}).get("authenticationMode", "CONFIG_MAP"), wanted["AuthenticationMode"]
     if (mode == "CONFIG_MAP") != (asked == "CONFIG_MAP"):
         yield (

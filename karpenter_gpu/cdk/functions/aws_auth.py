@@ -3,18 +3,13 @@
 What others wrote stays as it is, byte for byte, because it is never parsed and written again.
 """
 
-import base64
 import json
 import re
-import ssl
 import traceback
 import urllib.error
-import urllib.request
 
-import boto3
 from answer import answer
-from botocore.model import ServiceId
-from botocore.signers import RequestSigner
+from cluster_api import Api
 
 PATH = "/api/v1/namespaces/kube-system/configmaps"
 ATTEMPTS = 5
@@ -38,7 +33,7 @@ def handler(event, context):
 
 def edit(wanted, change):
     """Read the map, change it, write it; again when somebody else wrote in between."""
-    api = Api(wanted)
+    api = Api(wanted["ClusterName"], wanted["KubectlRoleArn"])
     for attempt in range(ATTEMPTS):
         there = api.call("GET", f"{PATH}/aws-auth")
         data = dict((there or {}).get("data") or {})
@@ -135,52 +130,3 @@ def block(ours, before):
     lines = [f"- rolearn: {ours['rolearn']}", f"  username: {ours['username']}", "  groups:"]
     lines += [f"  - {group}" for group in ours["groups"]]
     return "".join(f"{before}{line}\n" for line in lines)
-
-
-class Api:
-    """The cluster's API, as the role that may edit the map."""
-
-    def __init__(self, wanted):
-        cluster = boto3.client("eks").describe_cluster(name=wanted["ClusterName"])["cluster"]
-        self.endpoint = cluster["endpoint"]
-        authority = base64.b64decode(cluster["certificateAuthority"]["data"]).decode()
-        self.tls = ssl.create_default_context(cadata=authority)
-        self.token = token(wanted["ClusterName"], wanted["KubectlRoleArn"])
-
-    def call(self, method, path, body=None):
-        """The object that the API answers with; None for one that is not there."""
-        request = urllib.request.Request(
-            self.endpoint + path,
-            method=method,
-            data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"},
-        )
-        try:
-            with urllib.request.urlopen(request, context=self.tls, timeout=30) as response:
-                return json.load(response)
-        except urllib.error.HTTPError as error:
-            if error.code == 404:
-                return None
-            if error.code in {401, 403}:
-                raise PermissionError(
-                    f"the API answered {error.code} to the kubectl role; see that aws-auth maps it to system:masters"
-                ) from None
-            raise
-
-
-def token(cluster, role):
-    """What `aws eks get-token --role-arn` gives: a signed question who the role is."""
-    taken = boto3.client("sts").assume_role(RoleArn=role, RoleSessionName="karpenter-gpu-aws-auth")["Credentials"]
-    session = boto3.Session(taken["AccessKeyId"], taken["SecretAccessKey"], taken["SessionToken"])
-    sts = session.client("sts")
-    region = sts.meta.region_name
-    signer = RequestSigner(ServiceId("STS"), region, "sts", "v4", session.get_credentials(), session.events)
-    question = {
-        "method": "GET",
-        "url": f"{sts.meta.endpoint_url}/?Action=GetCallerIdentity&Version=2011-06-15",
-        "body": {},
-        "headers": {"x-k8s-aws-id": cluster},
-        "context": {},
-    }
-    url = signer.generate_presigned_url(question, region_name=region, expires_in=60, operation_name="")
-    return "k8s-aws-v1." + base64.urlsafe_b64encode(url.encode()).decode().rstrip("=")

@@ -103,7 +103,8 @@ def reason(properties, left):
     return (
         f"after {minutes} minutes {len(left)} instance(s) of cluster {properties['ClusterName']} still run and bill: "
         f"{shown(left)}. Look at 'kubectl get nodeclaims'; a PodDisruptionBudget or karpenter.sh/do-not-disrupt may "
-        "hold a pod there. Delete that pod, then delete the stack again: what Karpenter needs has been kept"
+        "hold a pod there, and a pool that is not this stack's must be deleted with kubectl. Then delete the stack again: what "
+        "Karpenter needs has been kept"
     )
 
 

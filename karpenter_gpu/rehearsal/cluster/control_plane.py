@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from cryptography.hazmat.primitives import serialization
 
 from karpenter_gpu.errors import RehearsalError
-from karpenter_gpu.rehearsal.aws.extensions.eks_access import ACCESS_POLICIES
+from karpenter_gpu.rehearsal.aws.extensions.eks_access import ACCESS_POLICIES, VIEW_ALL
 from karpenter_gpu.rehearsal.certificates import Authority, service_account_key
 from karpenter_gpu.rehearsal.cluster.kube import ApiError, Kube, kubeconfig
 from karpenter_gpu.rehearsal.cluster.kubelet import Kubelets
@@ -22,6 +22,7 @@ from karpenter_gpu.rehearsal.processes import Process, Processes, free_port, wai
 KUBELET = Path(__file__).with_name("kubelet.yaml")
 SERVICES = "172.20.0.0/16"
 START_SECONDS = 90
+RBAC = "rbac.authorization.k8s.io"
 # The kind of address under which the API server finds a node's kubelet: all are on loopback here.
 KUBELET_ADDRESS = "ExternalDNS"
 
@@ -207,23 +208,26 @@ class ControlPlane:
 
     def _bind_access_policies(self) -> bool:
         """Bind a group to each of EKS's access policies; whether all are bound, and kube-system is there."""
+        everything = {"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list", "watch"]}
         try:
-            bound = [self._bind(f"eks:{policy}", role) for policy, role in ACCESS_POLICIES.items() if role]
+            bound = [self._allow("ClusterRole", VIEW_ALL, rules=[everything])]
+            bound += [self._bind(f"eks:{policy}", role) for policy, role in ACCESS_POLICIES.items() if role]
             return all(bound) and self.kube.find("/api/v1/namespaces/kube-system") is not None
         except RehearsalError:
             return False
 
     def _bind(self, group: str, role: str) -> bool:
-        api = "rbac.authorization.k8s.io"
-        binding = {
-            "apiVersion": f"{api}/v1",
-            "kind": "ClusterRoleBinding",
-            "metadata": {"name": group},
-            "roleRef": {"apiGroup": api, "kind": "ClusterRole", "name": role},
-            "subjects": [{"apiGroup": api, "kind": "Group", "name": group}],
-        }
+        return self._allow(
+            "ClusterRoleBinding",
+            group,
+            roleRef={"apiGroup": RBAC, "kind": "ClusterRole", "name": role},
+            subjects=[{"apiGroup": RBAC, "kind": "Group", "name": group}],
+        )
+
+    def _allow(self, kind: str, name: str, **what: Any) -> bool:
+        document = {"apiVersion": f"{RBAC}/v1", "kind": kind, "metadata": {"name": name}, **what}
         try:
-            self.kube.create(f"/apis/{api}/v1/clusterrolebindings", binding)
+            self.kube.create(f"/apis/{RBAC}/v1/{kind.lower()}s", document)
         except ApiError as error:
             return error.reason == "AlreadyExists"
         return True

@@ -31,10 +31,12 @@ _GROUPS: Final = {
     "HYBRID_LINUX": ["system:nodes"],
     "HYPERPOD_LINUX": ["system:nodes"],
 }
+# Everything may be seen with it, secrets too; Kubernetes itself has no such role.
+VIEW_ALL: Final = "view-all"
 # EKS's access policies, and the cluster role of Kubernetes that holds what each allows; none for those not carried out.
 ACCESS_POLICIES: Final = {
     "AmazonEKSAdminPolicy": "admin",
-    "AmazonEKSAdminViewPolicy": "",
+    "AmazonEKSAdminViewPolicy": VIEW_ALL,
     "AmazonEKSAutoNodePolicy": "",
     "AmazonEKSClusterAdminPolicy": "cluster-admin",
     "AmazonEKSEditPolicy": "edit",

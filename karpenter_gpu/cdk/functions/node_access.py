@@ -1,0 +1,54 @@
+"""Lets a node role that was there before the stack in by an access entry: one that is there is used, else one is made.
+
+Ours has our mark, and a deletion takes away only what has it.
+"""
+
+import traceback
+
+import boto3
+from answer import answer
+
+MADE_BY = "karpenter-gpu/made-by"
+TYPE = "EC2_LINUX"
+
+
+def handler(event, context):
+    """Answer CloudFormation."""
+    wanted = event["ResourceProperties"]
+    try:
+        why = verdict(event["RequestType"], wanted, boto3.client("eks"))
+    except Exception as error:
+        traceback.print_exc()
+        why = f"the access entry of {wanted['RoleArn']} could not be seen to: {error}"
+    # Another role is another resource: CloudFormation deletes the old one when all that had it is changed.
+    name = f"{wanted['ClusterName']}-{wanted['RoleArn']}"
+    answer(event if why else {**event, "PhysicalResourceId": name}, context, why, name=name)
+
+
+def verdict(request, wanted, eks):
+    """Why the request must fail, or nothing."""
+    there = entry(eks, wanted)
+    if request == "Delete":
+        if there and there.get("tags", {}).get(MADE_BY) == wanted["Stack"]:
+            eks.delete_access_entry(**key(wanted))
+    elif there is None:
+        eks.create_access_entry(**key(wanted), type=TYPE, tags={MADE_BY: wanted["Stack"]})
+    elif there["type"] != TYPE:
+        return (
+            f"{wanted['RoleArn']} has an access entry of type {there['type']} in cluster {wanted['ClusterName']}, by which no "
+            f"Linux node joins, and an entry has one type; delete it, and one of type {TYPE} is made, or name another node role"
+        )
+    return ""
+
+
+def entry(eks, properties):
+    """The role's entry, or nothing; nothing, too, where the cluster is gone."""
+    try:
+        return eks.describe_access_entry(**key(properties))["accessEntry"]
+    except eks.exceptions.ResourceNotFoundException:
+        return None
+
+
+def key(properties):
+    """What an entry is found by."""
+    return {"clusterName": properties["ClusterName"], "principalArn": properties["RoleArn"]}
