@@ -118,7 +118,8 @@ def clashes(ec2, wanted, kind, key, found):
     }[key]
     allowed = {one[key] for one in found} | set(wanted.get("OwnIds", []))
     for one in listed(ec2, operation, member, f"tag:{DISCOVERY}", [name]):
-        if one[key] not in allowed:
+        # What this stack has tagged, and uses no longer, it untags itself.
+        if one[key] not in allowed and tags_of(one).get(MADE_BY) != wanted["Stack"]:
             yield (
                 f"{kind} {one[key]} has the tag {DISCOVERY}={name} as well, so that nodes would get it too; take that tag "
                 f"away, name it with the others, {way_out}"
