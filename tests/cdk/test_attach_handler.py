@@ -76,6 +76,11 @@ class World:
         )
         return ran["Instances"][0]["InstanceId"]
 
+    def close(self):
+        """Keep the API server to some addresses."""
+        asked = {"endpointPublicAccess": True, "publicAccessCidrs": ["203.0.113.0/24"]}
+        self.aws.client("eks").update_cluster_config(name=self.name, resourcesVpcConfig=asked)
+
     def tags(self, id):
         found = self.ec2.describe_tags(Filters=[{"Name": "resource-id", "Values": [id]}])["Tags"]
         return {tag["Key"]: tag["Value"] for tag in found}
@@ -223,6 +228,10 @@ FAULTS = {
         f"cluster {{name}} has the issuer {ISSUER}, and the stack",
     ),
     "no agent": (lambda _: {"PodIdentity": "true"}, "cluster {name} has no EKS Pod Identity agent"),
+    "kubectl cannot reach it": (
+        lambda world: world.close() or {"KubectlInVpc": "false"},
+        "the API server of cluster {name} cannot be reached from any address, and what runs kubectl is outside its VPC",
+    ),
     "no such subnet": (
         lambda _: {"SubnetIds": ["subnet-0123456789abcdef9"]},
         "subnet subnet-0123456789abcdef9 is not in this account and region; name one that is",
@@ -261,6 +270,12 @@ def test_what_is_not_as_it_was_taken_to_be_is_said_and_nothing_is_changed(world,
     assert words.format(name=world.name) in why
     assert "\n" not in why
     assert "karpenter-gpu/made-by" not in world.tags(world.group)
+
+
+def test_kubectl_inside_the_vpc_needs_no_public_endpoint(world):
+    world.close()
+    assert world.ask(KubectlInVpc="true") == ""
+    assert world.ask("Delete") == ""
 
 
 def test_every_fault_is_said_at_once(world):

@@ -57,6 +57,14 @@ def cluster_faults(wanted):
             f"cluster {name} is in Auto Mode, which brings a Karpenter and CRDs of its own that a second one cannot share; "
             "use its own NodePools for GPUs, or turn Auto Mode off"
         )
+    network = cluster.get("resourcesVpcConfig", {})
+    anybody = network.get("endpointPublicAccess") and "0.0.0.0/0" in network.get("publicAccessCidrs", [])
+    if wanted.get("KubectlInVpc") == "false" and not anybody:
+        yield (
+            f"the API server of cluster {name} cannot be reached from any address, and what runs kubectl is outside its VPC; "
+            "open the private endpoint and put kubectl inside (kubectl_in_vpc, or kubectl_private_subnet_ids or "
+            "private_subnets where you import the cluster)"
+        )
     mode, asked = cluster.get("accessConfig", {}).get("authenticationMode", "CONFIG_MAP"), wanted["AuthenticationMode"]
     if (mode == "CONFIG_MAP") != (asked == "CONFIG_MAP"):
         yield (
