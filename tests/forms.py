@@ -57,6 +57,7 @@ FORMS = (
     Form("`NewCluster`", "new_cluster", ENTRY, TAGS_MADE, PROVIDER_MADE),
     Form("`NewCluster` in a VPC that is there, private", "private_cluster", ENTRY, IDS, AGENT, story=""),
     Form("`aws_eks_v2.Cluster` of the same app", "own_cluster", ENTRY, TAGS_MADE, PROVIDER_MADE),
+    Form("`aws_eks_v2.Cluster` of another stack of the app", "two_stacks", ENTRY, TAGS_MADE, PROVIDER_MADE),
     Form("`aws_eks.Cluster` of the same app", "own_cluster_v1", CDKS_MAP, TAGS_MADE, PROVIDER_MADE),
     Form("`aws_eks_v2` import", "imported_cluster", ENTRY, TAGS_PUT, PROVIDER_FOUND),
     Form("`aws_eks` import", "imported_cluster_v1", ONE_IN_THE_MAP, IDS, PROVIDER_FOUND),
