@@ -59,7 +59,7 @@ FORMS = (
     Form("`aws_eks_v2.Cluster` of the same app", "own_cluster", ENTRY, TAGS_MADE, PROVIDER_MADE),
     Form("`aws_eks_v2.Cluster` of another stack of the app", "two_stacks", ENTRY, TAGS_MADE, PROVIDER_MADE),
     Form("`aws_eks.Cluster` of the same app", "own_cluster_v1", CDKS_MAP, TAGS_MADE, PROVIDER_MADE),
-    Form("`aws_eks_v2` import", "imported_cluster", ENTRY, TAGS_PUT, PROVIDER_FOUND),
+    Form("`aws_eks_v2` import", "imported_cluster", ENTRY, TAGS_PUT, AGENT),
     Form("`aws_eks` import", "imported_cluster_v1", ONE_IN_THE_MAP, IDS, PROVIDER_FOUND),
     Form("`ExistingCluster`, all of it said", "aws_auth_cluster", ONE_IN_THE_MAP, TAGS_PUT, PROVIDER_FOUND, "scale"),
     Form("`ExistingCluster`, by its name", "existing_cluster", ENTRY, TAGS_PUT, PROVIDER_FOUND),
