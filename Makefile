@@ -1,7 +1,7 @@
 # make synth     the CloudFormation of the platform, in cdk.out        PROFILE=walkthrough, ARGS='-c cluster.name=...'
 # make test      the fast suite
 # make rehearse  deploys cdk.out on this machine and plays the GPU story        PROFILE, ARGS, OPTIONS='--story scale --keep --follow'
-# make prove     rehearsals of both profiles, of stacks broken on purpose, killed and stopped        OPTIONS='-k walkthrough'
+# make prove     rehearsals of both profiles, every form of cluster, stacks broken on purpose, killed and stopped        OPTIONS='-k walkthrough'
 # make check     format, lint, types, architecture, fast suite, templates, wheel
 # make bench     the figures of docs/benchmarks.md, measured here
 # make docs      the generated pages of docs/
@@ -31,9 +31,10 @@ test: .venv/.dev
 rehearse: .venv/.rehearsal synth
 	@$(BIN)/karpenter-gpu rehearse cdk.out $(OPTIONS)
 
-# The slow proof: whole rehearsals of both profiles, of stacks that are broken on purpose, killed and stopped.
+# The slow proof: whole rehearsals of both profiles and every form of cluster, of stacks that are broken on purpose, killed and
+# stopped. Two at a time, because a rehearsal waits for most of its time.
 prove: .venv/.dev
-	@$(BIN)/pytest -m rehearsal tests/rehearsal/test_rehearsals.py $(OPTIONS)
+	@$(BIN)/pytest -m rehearsal --numprocesses 2 tests/rehearsal $(OPTIONS)
 
 check: format lint types architecture test templates wheel
 

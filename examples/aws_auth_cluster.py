@@ -12,13 +12,13 @@ app = cdk.App()
 EksGpuStack(
     app,
     "Veteran",
-    env=cdk.Environment(account="111122223333", region="eu-west-1"),
+    env=cdk.Environment(account="111122223333", region="us-west-2"),
     cluster=ExistingCluster(
         name="veteran",
         kubernetes_version="1.36",
         authentication_mode="CONFIG_MAP",
         ip_family="ipv4",
-        oidc_issuer="https://oidc.eks.eu-west-1.amazonaws.com/id/0123456789ABCDEF0123456789ABCDEF",
+        oidc_issuer="https://oidc.eks.us-west-2.amazonaws.com/id/0123456789ABCDEF0123456789ABCDEF",
         cluster_security_group_id="sg-0123456789abcdef0",
         node_group="system",
         subnet_ids=("subnet-0123456789abcdef0", "subnet-0123456789abcdef1"),

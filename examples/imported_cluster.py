@@ -1,9 +1,9 @@
-"""The construct on a cluster that you import, with `aws_eks_v2`.
+"""The construct on a cluster that you import, with `aws_eks_v2` and Pod Identity.
 
 cdk deploy --app ".venv/bin/python examples/imported_cluster.py"
 """
 
-from karpenter_gpu import GpuPool, Karpenter
+from karpenter_gpu import POD_IDENTITY, GpuPool, Karpenter, KarpenterSettings
 
 # isort: split
 import aws_cdk as cdk
@@ -49,7 +49,8 @@ class Training(cdk.Stack):
             cluster_name="imported",
             kubernetes_version="1.36",
             authentication_mode="API_AND_CONFIG_MAP",
-            oidc_issuer="https://oidc.eks.eu-west-1.amazonaws.com/id/0123456789ABCDEF0123456789ABCDEF",
+            # The cluster's Pod Identity agent gives the controller its role; with IRSA it would be the OIDC provider.
+            settings=KarpenterSettings(identity=POD_IDENTITY),
             subnets=[ec2.Subnet.from_subnet_id(self, id, id) for id in SUBNETS],
             security_groups=[ec2.SecurityGroup.from_security_group_id(self, "Nodes", CLUSTER_GROUP)],
         )
@@ -58,5 +59,5 @@ class Training(cdk.Stack):
 
 
 app = cdk.App()
-Training(app, "Imported", env=cdk.Environment(account="111122223333", region="eu-west-1"))
+Training(app, "Imported", env=cdk.Environment(account="111122223333", region="us-west-2"))
 app.synth()

@@ -36,7 +36,7 @@ class Training(cdk.Stack):
             cluster_name="imported-v1",
             kubernetes_version="1.36",
             authentication_mode="CONFIG_MAP",
-            oidc_issuer="https://oidc.eks.eu-west-1.amazonaws.com/id/0123456789ABCDEF0123456789ABCDEF",
+            oidc_issuer="https://oidc.eks.us-west-2.amazonaws.com/id/0123456789ABCDEF0123456789ABCDEF",
             subnets=[ec2.Subnet.from_subnet_id(self, id, id) for id in SUBNETS],
             security_groups=[ec2.SecurityGroup.from_security_group_id(self, "Nodes", CLUSTER_GROUP)],
             # Leaves the subnets and the security group untagged; the pools select them by id.
@@ -46,5 +46,5 @@ class Training(cdk.Stack):
 
 
 app = cdk.App()
-Training(app, "ImportedV1", env=cdk.Environment(account="111122223333", region="eu-west-1"))
+Training(app, "ImportedV1", env=cdk.Environment(account="111122223333", region="us-west-2"))
 app.synth()

@@ -1,14 +1,12 @@
-"""The same pools on many clusters: some in a loop, each with its platform, and one below in a stack of its own.
+"""The same pools on many clusters, in a loop.
 
 cdk deploy --all --app ".venv/bin/python examples/many_clusters.py"
 """
 
-from karpenter_gpu import EksGpuStack, GpuPool, Karpenter, NewCluster
+from karpenter_gpu import EksGpuStack, GpuPool, NewCluster
 
 # isort: split
 import aws_cdk as cdk
-from aws_cdk import aws_eks_v2 as eks
-from aws_cdk.lambda_layer_kubectl_v36 import KubectlV36Layer
 
 POOLS = [
     GpuPool(name="inference", gpu_names=("l4",), gpu_limit=8),
@@ -18,19 +16,4 @@ POOLS = [
 app = cdk.App()
 for team in ("research", "product", "support"):
     EksGpuStack(app, team.capitalize(), cluster=NewCluster(name=team), pools=POOLS)
-
-# The cluster in one stack, and Karpenter in another, which is deployed after it and destroyed before.
-below = cdk.Stack(app, "Below")
-cluster = eks.Cluster(
-    below,
-    "Cluster",
-    cluster_name="shared",
-    version=eks.KubernetesVersion.V1_36,
-    kubectl_provider_options=eks.KubectlProviderOptions(kubectl_layer=KubectlV36Layer(below, "Kubectl")),
-    default_capacity_type=eks.DefaultCapacityType.NODEGROUP,
-)
-above = cdk.Stack(app, "Above")
-karpenter = Karpenter(above, "Karpenter", cluster=cluster, cluster_name="shared", kubernetes_version="1.36")
-for pool in POOLS:
-    karpenter.add_gpu_pool(pool)
 app.synth()

@@ -36,6 +36,8 @@ class Attachment(DeployFunction):
 
         node_security_group_ids: Those of which the cluster's other nodes must have one.
 
+        kubectl_in_vpc: Whether what runs kubectl is inside the cluster's VPC; None where that is not known.
+
         oidc_issuer, oidc_provider_arn: The provider to use, or make. Left out: none.
     """
 
@@ -52,6 +54,7 @@ class Attachment(DeployFunction):
         security_group_ids: Sequence[str],
         own_ids: Sequence[str],
         node_security_group_ids: Sequence[str],
+        kubectl_in_vpc: bool | None,
         oidc_issuer: str | None = None,
         oidc_provider_arn: str | None = None,
     ) -> None:
@@ -108,6 +111,7 @@ class Attachment(DeployFunction):
                 "SecurityGroupIds": list(security_group_ids),
                 "OwnIds": list(own_ids),
                 "NodeSecurityGroupIds": list(node_security_group_ids),
+                **({} if kubectl_in_vpc is None else {"KubectlInVpc": str(kubectl_in_vpc).lower()}),
                 **({"OidcIssuer": oidc_issuer, "OidcProviderArn": oidc_provider_arn} if oidc_provider_arn else {}),
             },
         )

@@ -169,8 +169,6 @@ class Karpenter(Construct):
         )
         needed: list[IDependable] = [self._nodes, self._nodes.access, self._interruption, self._controller_role]
         needed.append(self._discovery)
-        if not self._cluster.is_made:
-            needed.append(self._attachment(discovery, oidc_issuer if settings.identity == IRSA else None))
         self.charts = Charts(
             self,
             "Charts",
@@ -192,6 +190,11 @@ class Karpenter(Construct):
             takeover = Takeover(self, "Takeover", cluster=self._cluster, settings=settings, queue_name=queue)
             self.charts.crds.node.add_dependency(takeover.resource)
         self._plugin = DevicePluginDaemonSet(self, "DevicePlugin", plugin=device_plugin, cluster=self._cluster)
+        if not self._cluster.is_made:
+            attachment = self._attachment(discovery, oidc_issuer if settings.identity == IRSA else None)
+            # First, so that what is wrong with the cluster is said by it, and not by whoever fails of it.
+            for one in (self._nodes.access, self.charts.crds, self._plugin):
+                one.node.add_dependency(attachment)
         self._drain = Drain(self, "Drain", cluster_name=cluster_name, timeout=settings.drain_timeout)
         self._drain.resource.node.add_dependency(self._plugin, self.charts.controller)
         self.start_after(*self._cluster.nodes())
@@ -267,6 +270,7 @@ class Karpenter(Construct):
             security_group_ids=self._discovery.found_groups,
             own_ids=self._discovery.own,
             node_security_group_ids=self._discovery.shared_groups,
+            kubectl_in_vpc=self._cluster.kubectl_in_vpc,
             oidc_issuer=oidc_issuer,
             oidc_provider_arn=self._provider_arn(None, oidc_issuer) if oidc_issuer else None,
         )

@@ -97,6 +97,14 @@ class Target:
         network: Any = handler.node.default_child.vpc_config if handler else None
         return network if isinstance(network, lambda_.CfnFunction.VpcConfigProperty) else None
 
+    @property
+    def kubectl_in_vpc(self) -> bool | None:
+        """Whether what runs kubectl is inside the cluster's VPC; None where that is another stack's."""
+        if self.is_v1 and self.cluster.kubectl_provider is None:
+            return bool(self.cluster.kubectl_private_subnets)
+        handler: Any = self.cluster.kubectl_provider.node.try_find_child("Handler")
+        return None if handler is None else bool(handler.is_bound_to_vpc)
+
     def nodes(self) -> Iterator[Construct]:
         """The node groups that this app has put under the cluster by now."""
         for child in self.cluster.node.find_all() if self.is_made else ():

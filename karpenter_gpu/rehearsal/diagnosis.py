@@ -15,6 +15,8 @@ from karpenter_gpu.rehearsal.cluster.pods import DEVICE_PLUGIN_IMAGE
 
 # A NodeClass is looked at by Karpenter first, and is not ready until then.
 PENDING_REASONS = ("AwaitingReconciliation", "DependenciesNotReady", "NotFound")
+# What Karpenter says of a NodePool for which nothing is left to launch.
+NOTHING_LEFT = "nodepool requirements filtered out all instance types"
 AWS_ERROR = re.compile(r"api error (?P<code>\w+): (?P<message>[^\"\\]+)")
 
 
@@ -75,6 +77,16 @@ def _useless_nodes(_: Account, plane: ControlPlane) -> Iterator[str]:
             yield useless(plane.kube, node)
 
 
+def _offerings(account: Account, plane: ControlPlane) -> Iterator[str]:
+    """A pool asks for what its region does not have."""
+    for line in account.pods[plane.name].said(NOTHING_LEFT):
+        pool = json.loads(line)["NodePool"]["name"]
+        yield (
+            f"NodePool {pool} allows no instance type that {account.aws.region} has in the zones of its subnets, by "
+            "the emulated EC2's list of offerings"
+        )
+
+
 def useless(kube: Kube, node: Document) -> str:
     """Why a node with GPUs shows none."""
     name = node["metadata"]["name"]
@@ -131,4 +143,5 @@ LOOKS: tuple[Callable[[Account, ControlPlane], Iterator[str]], ...] = (
     _node_classes,
     _refused,
     _useless_nodes,
+    _offerings,
 )

@@ -179,12 +179,14 @@ def _providers(iam: Any) -> Found:
 def _clusters(eks: Any) -> Found:
     """Clusters, and what EKS itself keeps of each."""
     for cluster in eks.list_clusters()["clusters"]:
-        yield f"cluster {cluster}", eks.describe_cluster(name=cluster)["cluster"]
-        for part in PARTS:
+        shown = eks.describe_cluster(name=cluster)["cluster"]
+        yield f"cluster {cluster}", shown
+        by_map_alone = shown["accessConfig"]["authenticationMode"] == "CONFIG_MAP"
+        for part in (part for part in PARTS if not (by_map_alone and part.listing == "list_access_entries")):
             for item in _listed(eks, part.listing, part.items, {"clusterName": cluster}):
                 id = item[part.id] if isinstance(item, Mapping) else item
-                shown = getattr(eks, part.describe)(clusterName=cluster, **{part.id: id})
-                yield f"{part.name} {id} of cluster {cluster}", {**shown, "ResponseMetadata": ""}
+                about = getattr(eks, part.describe)(clusterName=cluster, **{part.id: id})
+                yield f"{part.name} {id} of cluster {cluster}", {**about, "ResponseMetadata": ""}
 
 
 def _objects(kube: Kube) -> Found:

@@ -50,10 +50,18 @@ def imported_v1(stack, **more):
     return v1.Cluster.from_cluster_attributes(stack, "Cluster", **given)
 
 
-def imported_v2(stack):
-    attributes = {"cluster_name": "training", "cluster_security_group_id": GROUP}
+def in_vpc(stack):
+    zones = ["eu-west-1a", "eu-west-1b"]
+    given = {"availability_zones": zones, "private_subnet_ids": list(SUBNETS)}
+    return ec2.Vpc.from_vpc_attributes(stack, "Vpc", vpc_id="vpc-0123456789abcdef0", **given)
+
+
+def imported_v2(stack, **more):
+    vpc = {"vpc": stack.node.find_child("Vpc")} if more else {}
+    attributes = {"cluster_name": "training", "cluster_security_group_id": GROUP, **vpc}
     plain = v2.Cluster.from_cluster_attributes(stack, "Plain", **attributes)
-    provider = v2.KubectlProvider(stack, "Kubectl", cluster=plain, kubectl_layer=KubectlV36Layer(stack, "Layer"))
+    layer = KubectlV36Layer(stack, "Layer")
+    provider = v2.KubectlProvider(stack, "Kubectl", cluster=plain, kubectl_layer=layer, **more)
     return v2.Cluster.from_cluster_attributes(stack, "Cluster", kubectl_provider=provider, **attributes)
 
 
@@ -171,6 +179,41 @@ def test_what_was_put_on_others_outlasts_the_gpu_nodes():
     (attachment,) = graph.of_type("Custom::KarpenterGpuAttachment")
     (gate,) = graph.of_type("Custom::KarpenterGpuDrain")
     assert attachment in graph.waits_for(gate)
+
+
+@pytest.mark.parametrize("mode", ["API", "CONFIG_MAP"])
+def test_what_is_wrong_with_the_cluster_is_found_before_anything_could_fail_of_it(mode):
+    stack = stack_in()
+    graph = Graph(on(imported_v1(stack), stack, authentication_mode=mode))
+    (attachment,) = graph.of_type("Custom::KarpenterGpuAttachment")
+    kinds = ("AWS::EKS::AccessEntry", "Custom::KarpenterGpuAwsAuth", "Custom::AWSCDK-EKS-HelmChart")
+    manifests = "Custom::AWSCDK-EKS-KubernetesResource"
+    after = [name for kind in (*kinds, manifests) for name in graph.of_type(kind)]
+    assert len(after) == 6
+    assert [name for name in after if attachment not in graph.waits_for(name)] == []
+
+
+@pytest.mark.parametrize(
+    ("imported", "inside"),
+    [
+        (imported_v1, "false"),
+        (imported_v2, "false"),
+        (
+            lambda stack: imported_v1(
+                stack,
+                vpc=in_vpc(stack),
+                kubectl_private_subnet_ids=list(SUBNETS),
+                kubectl_security_group_id=GROUP,
+            ),
+            "true",
+        ),
+        (lambda stack: imported_v2(stack, private_subnets=in_vpc(stack).private_subnets), "true"),
+    ],
+)
+def test_where_kubectl_runs_is_told_to_what_looks_at_the_endpoint(imported, inside):
+    stack = stack_in()
+    (attachment,) = of_type(on(imported(stack), stack), "Custom::KarpenterGpuAttachment")
+    assert attachment["KubectlInVpc"] == inside
 
 
 def test_the_template_says_what_it_takes_for_granted_of_a_cluster_it_does_not_make():

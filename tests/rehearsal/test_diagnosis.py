@@ -1,3 +1,4 @@
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -44,10 +45,13 @@ def daemon(image="nvcr.io/nvidia/k8s-device-plugin:v0.19.3", **spec):
     }
 
 
-def reason(*, trouble="", refusals=None, broken="", **lists):
+def reason(*, trouble="", refusals=None, broken="", said=(), **lists):
     plane = SimpleNamespace(name="gpu", kube=Kube(**lists), check=lambda: broken)
+    pods = SimpleNamespace(trouble=lambda: trouble, said=lambda words: [line for line in said if words in line])
     account = SimpleNamespace(
-        pods={"gpu": SimpleNamespace(trouble=lambda: trouble)}, nodes=SimpleNamespace(refusals=refusals or {})
+        pods={"gpu": pods},
+        nodes=SimpleNamespace(refusals=refusals or {}),
+        aws=SimpleNamespace(region="eu-west-1"),
     )
     return why(account, plane)
 
@@ -89,6 +93,12 @@ def test_an_instance_that_was_turned_away_is_the_reason():
 
 def test_a_node_whose_gpus_are_not_seen_says_that_it_bills():
     assert "is up, bills and is of no use" in reason(nodes=[node()])
+
+
+def test_a_pool_of_which_the_region_has_nothing_is_named_with_the_region():
+    words = "skipping, nodepool requirements filtered out all instance types"
+    line = json.dumps({"level": "INFO", "message": words, "NodePool": {"name": "inference"}})
+    assert reason(said=[line]).startswith("NodePool inference allows no instance type that eu-west-1 has in the zones")
 
 
 def test_a_useless_node_without_any_plugin_in_the_cluster():

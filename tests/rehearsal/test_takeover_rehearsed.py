@@ -12,7 +12,7 @@ from datetime import timedelta
 import pytest
 import yaml
 
-from karpenter_gpu import EksGpuStack, KarpenterSettings
+from karpenter_gpu import EksGpuStack, GpuPool, KarpenterSettings
 from karpenter_gpu.rehearsal import premade
 from karpenter_gpu.rehearsal.account import Account
 from karpenter_gpu.rehearsal.assembly import Assembly
@@ -25,7 +25,7 @@ from karpenter_gpu.rehearsal.scene import NAMESPACE, Scene
 from karpenter_gpu.rehearsal.stories.scale import STORY as SCALE
 from karpenter_gpu.rehearsal.timeline import Timeline
 from tests.rehearsal.test_rehearsals import Quiet
-from tests.shapes import ACCOUNT, CONTEXT, EXISTING_CLUSTER, PLAIN_POOL
+from tests.shapes import ACCOUNT, CONTEXT, EXISTING_CLUSTER
 
 # isort: split
 import aws_cdk as cdk
@@ -33,6 +33,8 @@ import aws_cdk as cdk
 pytestmark = pytest.mark.rehearsal
 
 THERE = replace(EXISTING_CLUSTER, kubectl_in_vpc=False)
+# Of what the emulated EC2 has in that region.
+POOL = GpuPool(name="inference", gpu_names=("t4",), gpu_limit=4)
 OLD_NODES = f"arn:aws:iam::{ACCOUNT}:role/KarpenterNodeRole-there"
 OLD_CONTROLLER = f"arn:aws:iam::{ACCOUNT}:role/KarpenterControllerRole-there"
 # The controller's name is taken by the role of the Karpenter that is there.
@@ -90,7 +92,7 @@ WORK = {
 def synthesized(folder, karpenter):
     app = cdk.App(outdir=str(folder), context=CONTEXT)
     env = cdk.Environment(account=ACCOUNT, region="eu-west-1")
-    EksGpuStack(app, "Platform", cluster=THERE, pools=[PLAIN_POOL], karpenter=karpenter, env=env)
+    EksGpuStack(app, "Platform", cluster=THERE, pools=[POOL], karpenter=karpenter, env=env)
     app.synth()
     return folder
 
@@ -213,10 +215,6 @@ def before(tmp_path):
         before = Before(account, tmp_path)
         before.roles()
         yield before
-        for log in account.pods["there"].logs():
-            print(log.name, *[line for line in log.read_text().splitlines() if '"DEBUG"' not in line], sep="\n")
-        for path in ("karpenter.k8s.aws/v1/ec2nodeclasses", "karpenter.sh/v1/nodepools"):
-            print(json.dumps(before.kube.items(f"/apis/{path}")))
 
 
 def settled(account, kube):

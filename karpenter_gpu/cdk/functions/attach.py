@@ -52,6 +52,14 @@ def cluster_faults(wanted):
     except eks.exceptions.ResourceNotFoundException:
         yield f"there is no EKS cluster {name} in this account and region; see 'aws eks list-clusters'"
         return
+    network = cluster.get("resourcesVpcConfig", {})
+    anybody = network.get("endpointPublicAccess") and "0.0.0.0/0" in network.get("publicAccessCidrs", [])
+    if wanted.get("KubectlInVpc") == "false" and not anybody:
+        yield (
+            f"the API server of cluster {name} cannot be reached from any address, and what runs kubectl is outside its VPC; "
+            "open the private endpoint and put kubectl inside (kubectl_in_vpc, or kubectl_private_subnet_ids or "
+            "private_subnets where you import the cluster)"
+        )
     mode, asked = cluster.get("accessConfig", {}).get("authenticationMode", "CONFIG_MAP"), wanted["AuthenticationMode"]
     if (mode == "CONFIG_MAP") != (asked == "CONFIG_MAP"):
         yield (
@@ -113,7 +121,8 @@ def clashes(ec2, wanted, kind, key, found):
     }[key]
     allowed = {one[key] for one in found} | set(wanted.get("OwnIds", []))
     for one in listed(ec2, operation, member, f"tag:{DISCOVERY}", [name]):
-        if one[key] not in allowed:
+        # What this stack has tagged, and uses no longer, it untags itself.
+        if one[key] not in allowed and tags_of(one).get(MADE_BY) != wanted["Stack"]:
             yield (
                 f"{kind} {one[key]} has the tag {DISCOVERY}={name} as well, so that nodes would get it too; take that tag "
                 f"away, name it with the others, {way_out}"

@@ -77,10 +77,18 @@ def take(data, arn):
         ours = compact(entry(arn))
         data["mapRoles"] = text.replace(f"{ours},", "", 1) if f"{ours}," in text else text.replace(ours, "", 1)
     else:
-        items = re.split(rf"(?m)^(?={indent(text)}- )", text)
-        data["mapRoles"] = "".join(item for item in items if not names(item, arn))
+        whole = block(entry(arn), indent(text))
+        data["mapRoles"] = text.replace(whole, "", 1) if whole in text else "".join(without(text, arn))
     if not data["mapRoles"].strip():
         del data["mapRoles"]
+
+
+def without(text, arn):
+    """The items of a block list, but for ours, which somebody has written anew; comments behind it stay."""
+    for item in re.split(rf"(?m)^(?={indent(text)}- )", text):
+        lines = item.splitlines(keepends=True)
+        said = [place for place, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#")]
+        yield "".join(lines[said[-1] + 1 :]) if names(item, arn) else item
 
 
 def entry(arn):
@@ -115,8 +123,8 @@ def compact(ours):
 
 
 def names(text, arn):
-    """True where a text names just this role, and not one whose name only begins so."""
-    return bool(re.search(rf"{re.escape(arn)}(?![\w+=,.@/-])", text))
+    """True where a text maps just this role: not one whose name only begins so, and not in a comment."""
+    return bool(re.search(rf"(?m)^[^#\n]*rolearn[\"']?\s*:\s*[\"']?{re.escape(arn)}(?![\w+=,.@/-])", text))
 
 
 def indent(text):

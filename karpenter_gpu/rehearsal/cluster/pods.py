@@ -104,6 +104,11 @@ class Pods:
         """The logs of the controllers there were."""
         return sorted(self.processes.folder.glob("karpenter-*.log"))
 
+    def said(self, words: str) -> list[str]:
+        """The lines of those logs that have these words."""
+        texts = (log.read_text(encoding="utf-8", errors="replace") for log in self.logs())
+        return [line for text in texts for line in text.splitlines() if words in line]
+
     def _seen(self, kind: str, pod: Document) -> None:
         uid, node = pod["metadata"]["uid"], pod["spec"].get("nodeName")
         gone = kind == "DELETED" or "deletionTimestamp" in pod["metadata"]

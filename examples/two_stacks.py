@@ -1,0 +1,26 @@
+"""The cluster in one stack, and Karpenter in another, which is deployed after it and destroyed before.
+
+cdk deploy --all --app ".venv/bin/python examples/two_stacks.py"
+"""
+
+from karpenter_gpu import GpuPool, Karpenter
+
+# isort: split
+import aws_cdk as cdk
+from aws_cdk import aws_eks_v2 as eks
+from aws_cdk.lambda_layer_kubectl_v36 import KubectlV36Layer
+
+app = cdk.App()
+below = cdk.Stack(app, "Below")
+cluster = eks.Cluster(
+    below,
+    "Cluster",
+    cluster_name="shared",
+    version=eks.KubernetesVersion.V1_36,
+    kubectl_provider_options=eks.KubectlProviderOptions(kubectl_layer=KubectlV36Layer(below, "Kubectl")),
+    default_capacity_type=eks.DefaultCapacityType.NODEGROUP,
+)
+above = cdk.Stack(app, "Above")
+karpenter = Karpenter(above, "Karpenter", cluster=cluster, cluster_name="shared", kubernetes_version="1.36")
+karpenter.add_gpu_pool(GpuPool(name="inference", gpu_names=("l4",), gpu_limit=8))
+app.synth()
