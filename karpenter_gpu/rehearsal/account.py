@@ -375,7 +375,8 @@ class Account:
     def _authenticated(self, environ: Environ, body: bytes) -> Response:
         cluster = environ["PATH_INFO"].removeprefix(AUTHENTICATE)
         eks = self.aws.client("eks")
-        who = Authenticator(self._caller, eks, self.nodes.private_dns, self._kube)
+        clusters = self.aws.extensions.clusters
+        who = Authenticator(self._caller, eks, self.nodes.private_dns, self._kube, lambda name: clusters[name].creator)
         return Response(200, JSON, json.dumps(who.review(cluster, json.loads(body))).encode())
 
     def _pod_identity(self, environ: Environ, _: bytes) -> Response:

@@ -80,6 +80,8 @@ class Cluster:
         addons: By name, as DescribeAddon answers.
 
         updates: By id, with the node group or add-on they are of, if they are of one.
+
+        creator: The principal that made it and is its administrator for that; empty where it was asked not to be.
     """
 
     shown: Document
@@ -89,6 +91,7 @@ class Cluster:
     associations: dict[str, Document] = field(default_factory=dict)
     addons: dict[str, Document] = field(default_factory=dict)
     updates: dict[str, tuple[Document, str]] = field(default_factory=dict)
+    creator: str = ""
 
     @property
     def name(self) -> str:
@@ -297,6 +300,7 @@ class Eks:
     def _admit_creator(self, cluster: Cluster, principal: str) -> None:
         from karpenter_gpu.rehearsal.aws.extensions.eks_access import associated, entry  # noqa: PLC0415 - a ring
 
+        cluster.creator = principal
         cluster.entries[principal] = entry(self._world, cluster.name, principal, {"type": "STANDARD"})
         policy = f"arn:{self._world.partition}:eks::aws:cluster-access-policy/{_ADMIN_POLICY}"
         cluster.policies[principal] = {policy: associated(policy, {"type": "cluster", "namespaces": []})}
