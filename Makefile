@@ -31,9 +31,9 @@ test: .venv/.dev
 rehearse: .venv/.rehearsal synth
 	@$(BIN)/karpenter-gpu rehearse cdk.out $(OPTIONS)
 
-# The slow proof: whole rehearsals of both profiles, of stacks that are broken on purpose, killed and stopped.
+# The slow proof: whole rehearsals of both profiles, of forms of cluster, of stacks that are broken on purpose, killed and stopped.
 prove: .venv/.dev
-	@$(BIN)/pytest -m rehearsal tests/rehearsal/test_rehearsals.py $(OPTIONS)
+	@$(BIN)/pytest -m rehearsal tests/rehearsal/test_rehearsals.py tests/rehearsal/test_forms_rehearsed.py $(OPTIONS)
 
 check: format lint types architecture test templates wheel
 

@@ -130,6 +130,7 @@ class Account:
             delete_nodegroup=self.nodes.delete_nodegroup,
             instance_launched=self.nodes.launched,
             instance_terminated=self.nodes.terminated,
+            invoke=self._run_function,
             jwks=self._jwks,
         )
         self.hooks = hooks
@@ -337,6 +338,10 @@ class Account:
 
     def _jwks(self, issuer: str) -> Mapping[str, Any]:
         return next((plane.jwks for plane in self.clusters.values() if plane.issuer == issuer), {"keys": []})
+
+    def _run_function(self, arn: str, event: Any) -> tuple[Any, str]:
+        answer = self.functions.invoke(arn, event)
+        return answer.payload, answer.error
 
     def _kube(self, name: str) -> Kube:
         return self.clusters[name].kube

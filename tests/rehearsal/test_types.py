@@ -697,6 +697,31 @@ def test_a_program_inside_the_template_is_refused(stack):
         stack.make("AWS::Lambda::Function", Code={"ZipFile": "x"}, Role="r", Handler="h", Runtime="r")
 
 
+# State machines
+
+
+def test_a_state_machine_has_its_definition_its_role_and_its_tags(stack):
+    one, two = ({"StartAt": "a", "States": {"a": {"Type": kind, "End": True}}} for kind in ("Pass", "Succeed"))
+    asked = {"DefinitionString": json.dumps(one), "RoleArn": role(stack).attributes["Arn"]}
+    made = stack.make("AWS::StepFunctions::StateMachine", **asked, Tags=[{"Key": "a", "Value": "b"}])
+    name = made.attributes["Name"]
+    assert made.id == made.attributes["Arn"] == f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:{name}"
+    states = stack.client("stepfunctions")
+
+    def held():
+        shown = states.describe_state_machine(stateMachineArn=made.id)
+        listed = states.list_tags_for_resource(resourceArn=made.id)["tags"]
+        return json.loads(shown["definition"]), shown["roleArn"], {tag["key"]: tag["value"] for tag in listed}
+
+    own = {"aws:cloudformation:logical-id": "StateMachine", **STACK_TAGS}
+    assert held() == (one, asked["RoleArn"], {"a": "b", **own})
+    other = role(stack, "Other").attributes["Arn"]
+    stack.change("StateMachine", DefinitionString=json.dumps(two), RoleArn=other, Tags=[{"Key": "c", "Value": "d"}])
+    assert held() == (two, other, {"c": "d", **own})
+    stack.delete_all()
+    assert states.list_state_machines()["stateMachines"] == []
+
+
 # EKS, as far as moto has it
 
 

@@ -36,6 +36,10 @@ def _nothing(*_: Any) -> None:
     """Answer a hook that nobody listens to."""
 
 
+def _no_function(_arn: str, _event: Any) -> tuple[Any, str]:
+    return None, ""
+
+
 def _no_keys(_issuer: str) -> Document:
     return {"keys": []}
 
@@ -62,6 +66,8 @@ class Hooks:
 
         instance_terminated: An instance is gone; its id.
 
+        invoke: Runs the function of that ARN on an event; its answer, and what Lambda calls its error, if there is one.
+
         jwks: The public keys of an issuer, as its JWKS document; asked within a request, so it must be quick.
 
         no_capacity: Offerings that EC2 has none of: (instance type or `*`, zone or `*`, `spot` or `on-demand`).
@@ -74,6 +80,7 @@ class Hooks:
     delete_nodegroup: Callable[[str, Document], None] = _nothing
     instance_launched: Callable[[str], None] = _nothing
     instance_terminated: Callable[[str], None] = _nothing
+    invoke: Callable[[str, Any], tuple[Any, str]] = _no_function
     jwks: Callable[[str], Mapping[str, Any]] = _no_keys
     no_capacity: set[Offering] = field(default_factory=set)
 

@@ -19,6 +19,7 @@ from karpenter_gpu.rehearsal.aws.extensions.iam import Iam
 from karpenter_gpu.rehearsal.aws.extensions.pricing import Pricing
 from karpenter_gpu.rehearsal.aws.extensions.s3 import S3
 from karpenter_gpu.rehearsal.aws.extensions.ssm import Ssm
+from karpenter_gpu.rehearsal.aws.extensions.states import StepFunctions
 from karpenter_gpu.rehearsal.aws.extensions.sts import Roles, Sts
 from karpenter_gpu.rehearsal.aws.world import Operations, World
 
@@ -59,6 +60,7 @@ def extend(world: World) -> Extensions:
         Pricing(world),
         S3(),
         Ssm(world),
+        StepFunctions(world, roles),
         Sts(world, roles),
     )
     operations = {key: operation for service in services for key, operation in service.operations.items()}
