@@ -77,6 +77,11 @@ def test_an_entry_for_nodes_makes_an_instance_its_node(kind):
     assert world.user() == User("system:node:ip-i-1.ec2.internal", ("system:nodes",))
 
 
+def test_an_entry_for_fargate_makes_a_pods_role_the_node_that_its_session_names():
+    world = World(caller=Caller(NODE, "fargate-ip-10-0-0-4"), entries={NODE: {"type": "FARGATE_LINUX"}})
+    assert world.user() == User("system:node:fargate-ip-10-0-0-4", ("system:nodes",))
+
+
 # aws-auth
 
 NODES = f"""

@@ -22,6 +22,7 @@ CALLER = {"CDK_DEFAULT_ACCOUNT": "111122223333", "CDK_DEFAULT_REGION": "eu-west-
 # The example, and of which Kubernetes and Karpenter its rehearsal is.
 FORMS = {
     "own_cluster_v1": ("1.36.4", "1.14.3"),
+    "fargate_cluster_v1": ("1.36.4", "1.14.3"),
 }
 
 

@@ -129,7 +129,7 @@ class Map:
 
     def let_in(self, role=ROLE):
         """What is in aws-auth when EKS has let a node group's role in."""
-        Nodes(lambda: self, {"gpu": self})._map("gpu", role)
+        Nodes(lambda: self, {"gpu": self}).let_in("gpu", role, module.NODES_OF_EC2)
         return yaml.safe_load(self.roles)
 
 
@@ -137,10 +137,11 @@ def test_a_groups_role_is_let_in_without_its_path_by_an_aws_auth_that_is_made_fo
     assert Map().let_in(ROLE.replace("role/", "role/path/to/")) == [ENTRY]
 
 
-def test_what_people_wrote_into_aws_auth_stays_as_it_is():
-    world = Map(BY_PEOPLE)
+@pytest.mark.parametrize("there", [BY_PEOPLE, BY_PEOPLE.rstrip()])
+def test_what_people_wrote_into_aws_auth_stays_as_it_is(there):
+    world = Map(there)
     assert world.let_in() == [OTHER, ENTRY]
-    assert world.roles.startswith(BY_PEOPLE)
+    assert world.roles.startswith(there)
 
 
 def test_a_role_is_not_taken_for_another_whose_name_begins_alike():
@@ -156,5 +157,6 @@ def test_a_role_that_is_let_in_already_is_let_be():
 
 @pytest.mark.parametrize("before", [None, BY_PEOPLE])
 def test_what_is_written_meanwhile_as_by_the_cdks_aws_auth_is_not_written_over(before):
-    assert Map(before, [json.dumps([OTHER])]).let_in() == [OTHER, ENTRY]
+    third = {**OTHER, "rolearn": f"{ROLE}-of-a-third"}
+    assert Map(before, [json.dumps([OTHER, third])]).let_in() == [OTHER, third, ENTRY]
     assert Map(before, [json.dumps([OTHER, ENTRY])]).let_in() == [OTHER, ENTRY]

@@ -929,6 +929,30 @@ def test_what_a_cluster_is_born_with_takes_another_cluster(old, new):
     assert TYPES["AWS::EKS::Cluster"].replaces(old, new)
 
 
+def test_a_fargate_profiles_labels_are_a_map_to_the_api_and_only_its_tags_change(stack):
+    states = iter(["CREATING", "ACTIVE"])
+    shown = {"clusterName": "a", "fargateProfileName": "p", "fargateProfileArn": "arn:profile"}
+    path = "/clusters/a/fargate-profiles/p"
+    answers = {
+        r"POST /clusters/a/fargate-profiles": {"fargateProfile": shown},
+        f"GET {path}": lambda: {"fargateProfile": shown | {"status": next(states, "ACTIVE")}},
+        r"(POST|DELETE) /tags/.*": {},
+        f"DELETE {path}": {"fargateProfile": shown},
+    }
+    eks = FakeEks(stack, answers)
+    labelled = {"Namespace": "n", "Labels": [{"Key": "app", "Value": "x"}]}
+    asked = {"ClusterName": "a", "FargateProfileName": "p", "PodExecutionRoleArn": "arn:pods"}
+    made = stack.make("AWS::EKS::FargateProfile", **asked, Selectors=[labelled, {"Namespace": "m"}])
+    assert (made.id, made.attributes, next(states, None)) == ("a|p", {"Arn": "arn:profile"}, None)
+    stack.change("FargateProfile", Tags=[{"Key": "a", "Value": "b"}])
+    answers[f"GET {path}"] = None
+    stack.delete("FargateProfile")
+    (create, given), (tagged, tags_given), (delete, _) = eks.writes()
+    assert (create, delete) == ("POST /clusters/a/fargate-profiles", f"DELETE {path}")
+    assert given["selectors"] == [{"namespace": "n", "labels": {"app": "x"}}, {"namespace": "m"}]
+    assert (tagged, tags_given) == ("POST /tags/arn%3Aprofile", {"tags": {"a": "b"}})
+
+
 def test_a_node_groups_version_and_configuration_are_two_updates(stack):
     shown = {"clusterName": "a", "nodegroupName": "n", "nodegroupArn": "arn:nodes", "status": "ACTIVE"}
     eks = FakeEks(stack, {"GET /clusters/a/node-groups/n": {"nodegroup": shown}, **UPDATES})

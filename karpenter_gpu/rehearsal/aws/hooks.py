@@ -62,6 +62,10 @@ class Hooks:
 
         delete_nodegroup: Drains and removes the nodes.
 
+        create_fargate_profile: Lets pods run by a Fargate profile, given the cluster's name and the profile.
+
+        delete_fargate_profile: Ends the pods that run by it.
+
         instance_launched: An instance is running; its id.
 
         instance_terminated: An instance is gone; its id.
@@ -78,6 +82,8 @@ class Hooks:
     create_nodegroup: Callable[[str, Document], None] = _nothing
     update_nodegroup: Callable[[str, Document], None] = _nothing
     delete_nodegroup: Callable[[str, Document], None] = _nothing
+    create_fargate_profile: Callable[[str, Document], None] = _nothing
+    delete_fargate_profile: Callable[[str, Document], None] = _nothing
     instance_launched: Callable[[str], None] = _nothing
     instance_terminated: Callable[[str], None] = _nothing
     invoke: Callable[[str, Any], tuple[Any, str]] = _no_function

@@ -133,6 +133,8 @@ class Authenticator:
             return None
         if entry["type"].startswith("EC2"):
             return self._node(caller)
+        if entry["type"].startswith("FARGATE"):
+            return User(f"system:node:{caller.session}", ("system:nodes",))
         policies = self.eks.list_associated_access_policies(clusterName=cluster, principalArn=caller.role)
         groups = [f"eks:{one['policyArn'].rpartition('/')[2]}" for one in policies["associatedAccessPolicies"]]
         name = entry.get("username") or f"{caller.role}/{caller.session}"

@@ -32,6 +32,15 @@ NODEGROUP_SECONDS = 60.0
 AWS_AUTH_SECONDS = 30.0
 RESERVED_MEMORY_MIB = 700
 ARCHITECTURES = {"x86_64": "amd64", "arm64": "arm64"}
+# What EKS writes of a role into aws-auth.
+NODES_OF_EC2 = {
+    "username": "system:node:{{EC2PrivateDNSName}}",
+    "groups": ["system:bootstrappers", "system:nodes"],
+}
+NODES_OF_FARGATE = {
+    "username": "system:node:{{SessionName}}",
+    "groups": ["system:bootstrappers", "system:nodes", "system:node-proxier"],
+}
 EFFECTS = {"NO_SCHEDULE": "NoSchedule", "NO_EXECUTE": "NoExecute", "PREFER_NO_SCHEDULE": "PreferNoSchedule"}
 
 
@@ -111,20 +120,16 @@ class Nodes:
         iam = self.aws().client("iam")
         iam.create_instance_profile(InstanceProfileName=profile)
         iam.add_role_to_instance_profile(InstanceProfileName=profile, RoleName=group["nodeRole"].rpartition("/")[2])
-        self._map(cluster, group["nodeRole"])
+        self.let_in(cluster, group["nodeRole"], NODES_OF_EC2)
         self._scale(cluster, group)
 
-    def _map(self, cluster: str, role: str) -> None:
-        """Write a group's role into aws-auth, as EKS does where a cluster knows nothing else."""
+    def let_in(self, cluster: str, role: str, nodes: Mapping[str, Any]) -> None:
+        """Write the role of nodes that EKS brings into aws-auth, as EKS does where a cluster knows nothing else."""
         shown = self.aws().client("eks").describe_cluster(name=cluster)["cluster"]
         if shown["accessConfig"]["authenticationMode"] != "CONFIG_MAP":
             return
         # EKS knows roles here without their path.
-        entry = {
-            "groups": ["system:bootstrappers", "system:nodes"],
-            "rolearn": re.sub(r":role/.*/", ":role/", role),
-            "username": "system:node:{{EC2PrivateDNSName}}",
-        }
+        entry = {**nodes, "rolearn": re.sub(r":role/.*/", ":role/", role)}
         kube = self.clusters[cluster].kube
         wait_for(f"aws-auth of cluster {cluster}", lambda: _written(kube, entry), seconds=AWS_AUTH_SECONDS)
 
@@ -340,7 +345,7 @@ class Nodes:
                     {"type": KUBELET_ADDRESS, "address": "localhost"},
                 ],
                 "daemonEndpoints": {"kubeletEndpoint": {"Port": self.clusters[told.cluster].kubelets.port}},
-                "nodeInfo": _node_info(architecture, self.clusters[told.cluster].kube),
+                "nodeInfo": node_info(architecture, self.clusters[told.cluster].kube),
             },
         }
 
@@ -354,7 +359,8 @@ def _written(kube: Kube, entry: Mapping[str, Any]) -> bool:
         return True
     # A list in brackets, as the CDK writes one, cannot be added to; any other stays as people wrote it.
     in_brackets = text.lstrip().startswith("[")
-    data = {"mapRoles": yaml.safe_dump([*entries, entry]) if in_brackets else text + yaml.safe_dump([entry])}
+    ended = text if text.endswith("\n") or not text else f"{text}\n"
+    data = {"mapRoles": yaml.safe_dump([*entries, entry]) if in_brackets else ended + yaml.safe_dump([entry])}
     try:
         if there is None:
             metadata = {"name": "aws-auth", "namespace": "kube-system"}
@@ -388,7 +394,8 @@ def gpu_count(kind: Mapping[str, Any]) -> int:
     return sum(gpu["Count"] for gpu in gpus if gpu.get("Manufacturer") == "NVIDIA")
 
 
-def _node_info(architecture: str, kube: Kube) -> Document:
+def node_info(architecture: str, kube: Kube) -> Document:
+    """What a kubelet says of its machine."""
     version = kube.get("/version")["gitVersion"]
     return {
         "architecture": architecture,

@@ -13,6 +13,7 @@ from karpenter_gpu.rehearsal.aws.extensions.ecr import EcrPublic
 from karpenter_gpu.rehearsal.aws.extensions.eks import Clusters, Eks
 from karpenter_gpu.rehearsal.aws.extensions.eks_access import AccessEntries, PodIdentity
 from karpenter_gpu.rehearsal.aws.extensions.eks_addons import Addons
+from karpenter_gpu.rehearsal.aws.extensions.eks_fargate import FargateProfiles
 from karpenter_gpu.rehearsal.aws.extensions.eks_nodegroups import Nodegroups
 from karpenter_gpu.rehearsal.aws.extensions.events import AwsEvents
 from karpenter_gpu.rehearsal.aws.extensions.iam import Iam
@@ -56,6 +57,7 @@ def extend(world: World) -> Extensions:
         identity,
         Addons(clusters, identity),
         Nodegroups(clusters),
+        FargateProfiles(clusters, roles),
         Iam(world),
         Pricing(world),
         S3(),

@@ -71,6 +71,8 @@ class Cluster:
 
         nodegroups: By name, as DescribeNodegroup answers.
 
+        profiles: Fargate profiles by name, as DescribeFargateProfile answers.
+
         entries: Access entries by principal, as DescribeAccessEntry answers.
 
         policies: Associated access policies by principal.
@@ -86,6 +88,7 @@ class Cluster:
 
     shown: Document
     nodegroups: dict[str, Document] = field(default_factory=dict)
+    profiles: dict[str, Document] = field(default_factory=dict)
     entries: dict[str, Document] = field(default_factory=dict)
     policies: dict[str, dict[str, Document]] = field(default_factory=dict)
     associations: dict[str, Document] = field(default_factory=dict)
@@ -199,7 +202,6 @@ class Eks:
             "TagResource": self.tag_resource,
             "UntagResource": self.untag_resource,
             "ListTagsForResource": lambda call: {"tags": self._tags(call.parameters["resourceArn"])},
-            "ListFargateProfiles": lambda _: {"fargateProfileNames": []},
             "ListIdentityProviderConfigs": lambda _: {"identityProviderConfigs": []},
             "ListInsights": lambda _: {"insights": []},
             "ListCapabilities": lambda _: {"capabilities": []},
@@ -311,6 +313,8 @@ class Eks:
         cluster = self._clusters[call.parameters["name"]]
         if cluster.nodegroups:
             raise in_use("Cluster has nodegroups attached", clusterName=cluster.name)
+        if cluster.profiles:
+            raise in_use("Cluster has Fargate profiles attached", clusterName=cluster.name)
         if cluster.shown["deletionProtection"]:
             error = AwsError("InvalidRequestException", "Cluster cannot be deleted: deletion protection is enabled")
             error.__dict__["clusterName"] = cluster.name
@@ -408,8 +412,8 @@ class Eks:
 
     def _tags(self, arn: str) -> dict[str, str]:
         for cluster in self._clusters:
-            parts = (cluster.nodegroups, cluster.entries, cluster.associations, cluster.addons)
-            keys = ("arn", "nodegroupArn", "accessEntryArn", "associationArn", "addonArn")
+            parts = (cluster.nodegroups, cluster.profiles, cluster.entries, cluster.associations, cluster.addons)
+            keys = ("arn", "nodegroupArn", "fargateProfileArn", "accessEntryArn", "associationArn", "addonArn")
             for shown in (cluster.shown, *(document for part in parts for document in part.values())):
                 if arn in (shown.get(key) for key in keys):
                     tags: dict[str, str] = shown.setdefault("tags", {})
