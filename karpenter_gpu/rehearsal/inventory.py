@@ -66,6 +66,7 @@ KINDS = (
     Kind("queue", "sqs", "list_queues", "QueueUrls"),
     Kind("event rule", "events", "list_rules", "Rules", "Name"),
     Kind("function", "lambda", "list_functions", "Functions", "FunctionName"),
+    Kind("state machine", "stepfunctions", "list_state_machines", "stateMachines", "name"),
     Kind("layer", "lambda", "list_layers", "Layers", "LayerName"),
     Kind("log group", "logs", "describe_log_groups", "logGroups", "logGroupName"),
     Kind("parameter", "ssm", "describe_parameters", "Parameters", "Name"),
