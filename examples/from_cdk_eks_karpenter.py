@@ -13,6 +13,7 @@ from karpenter_gpu import GpuPool, Karpenter, KarpenterSettings
 
 # isort: split
 import aws_cdk as cdk
+from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_eks as eks
 from aws_cdk import aws_iam as iam
 from aws_cdk.lambda_layer_kubectl_v36 import KubectlV36Layer
@@ -56,6 +57,13 @@ class Training(cdk.Stack):
             cluster_name="training",
             version=eks.KubernetesVersion.V1_36,
             kubectl_layer=KubectlV36Layer(self, "Kubectl"),
+            default_capacity=0,
+        )
+        self.cluster.add_nodegroup_capacity(
+            "System",
+            instance_types=[ec2.InstanceType("m6i.large")],
+            ami_type=eks.NodegroupAmiType.AL2023_X86_64_STANDARD,
+            min_size=2,
         )
         if step == "take":
             self.take()
@@ -78,6 +86,8 @@ class Training(cdk.Stack):
             for child in self.cluster.node.find_child(id).node.find_all():
                 if isinstance(child, cdk.CfnResource) and child.cfn_resource_type.startswith("Custom::AWSCDK-EKS-"):
                     child.apply_removal_policy(cdk.RemovalPolicy.RETAIN)
+                    # CloudFormation does not take a changed DeletionPolicy by itself.
+                    child.add_metadata("KeptFor", "karpenter-gpu")
 
     def take(self) -> None:
         """The app as it stays: the same node role and the same pools, under their old ids, and another construct."""

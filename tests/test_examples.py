@@ -44,7 +44,12 @@ def test_a_form_of_cluster_synthesizes_what_its_row_says(form):
 
 
 def test_every_example_with_one_cluster_is_a_form_of_cluster():
-    assert set(EXAMPLES) - {form.example for form in FORMS} == {"many_clusters", "many_pools"}
+    assert set(EXAMPLES) - {form.example for form in FORMS} == {
+        "fargate_cluster_v1",
+        "from_cdk_eks_karpenter",
+        "many_clusters",
+        "many_pools",
+    }
 
 
 def test_an_example_runs_from_anywhere_as_the_readme_says(tmp_path):

@@ -12,7 +12,7 @@ from aws_cdk import aws_eks as eks_v1
 from aws_cdk import aws_eks_v2 as eks
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_sqs as sqs
-from constructs import Construct, IDependable
+from constructs import Construct, IConstruct, IDependable
 
 from karpenter_gpu import labels
 from karpenter_gpu.cdk import target
@@ -185,15 +185,17 @@ class Karpenter(Construct):
             ),
         )
         self.charts.controller.node.add_dependency(*needed)
+        self._plugin = DevicePluginDaemonSet(self, "DevicePlugin", plugin=device_plugin, cluster=self._cluster)
+        checked: list[IConstruct] = [self._nodes.access, self.charts.crds, self._plugin]
         if settings.adopt or not self._cluster.is_made:
             queue = self.interruption_queue.queue_name
             takeover = Takeover(self, "Takeover", cluster=self._cluster, settings=settings, queue_name=queue)
             self.charts.crds.node.add_dependency(takeover.resource)
-        self._plugin = DevicePluginDaemonSet(self, "DevicePlugin", plugin=device_plugin, cluster=self._cluster)
+            checked.append(takeover)
         if not self._cluster.is_made:
             attachment = self._attachment(discovery, oidc_issuer if settings.identity == IRSA else None)
             # First, so that what is wrong with the cluster is said by it, and not by whoever fails of it.
-            for one in (self._nodes.access, self.charts.crds, self._plugin):
+            for one in checked:
                 one.node.add_dependency(attachment)
         self._drain = Drain(self, "Drain", cluster_name=cluster_name, timeout=settings.drain_timeout)
         self._drain.resource.node.add_dependency(self._plugin, self.charts.controller)

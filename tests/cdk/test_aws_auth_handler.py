@@ -67,16 +67,15 @@ def asked(monkeypatch):
 
     def ask(request, cluster, name=None):
         for module, named in (
-            ("boto3", {}),
-            ("botocore", {}),
-            ("botocore.model", {"ServiceId": str}),
-            ("botocore.signers", {"RequestSigner": object}),
+            ("cluster_api", {"Api": lambda *_: cluster}),
             ("answer", {"answer": lambda *said, name: answers.append((said[2], name))}),
         ):
             monkeypatch.setitem(sys.modules, module, SimpleModule(module, named))
         handler = loaded("aws_auth")
-        monkeypatch.setattr(handler, "Api", lambda _: cluster)
-        event = {"RequestType": request, "ResourceProperties": {"ClusterName": "there", "RoleArn": ARN}}
+        event = {
+            "RequestType": request,
+            "ResourceProperties": {"ClusterName": "there", "RoleArn": ARN, "KubectlRoleArn": "ops"},
+        }
         handler.handler({**event, **({"PhysicalResourceId": name} if name else {})}, SimpleNamespace())
         return answers[-1]
 

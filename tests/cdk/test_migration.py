@@ -45,6 +45,8 @@ def test_to_keep_changes_nothing_but_what_becomes_of_it_when_the_app_lets_go():
     kept = {name for name, one in resources("keep").items() if one != resources("before")[name]}
     assert {resources("keep")[name]["DeletionPolicy"] for name in kept} == {"Retain"}
     assert len(kept) == 3
+    # A DeletionPolicy alone is no change to CloudFormation: user guide, "DeletionPolicy attribute".
+    assert all("KeptFor" in resources("keep")[name]["Metadata"] for name in kept)
 
 
 def test_nothing_that_is_let_go_of_is_deleted_from_the_cluster():

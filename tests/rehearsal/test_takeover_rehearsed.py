@@ -279,7 +279,12 @@ def test_a_karpenter_of_helms_is_found_and_then_taken_over_under_a_running_pod(b
     gone = account.destroy()
     assert gone.exit_code == 0, gone.output[-4000:]
     left = differences(plain, settled(account, kube))
-    kept = ("CustomResourceDefinition ", "Secret kube-system/sh.helm.release.v1.karpenter-crd.")
+    kept = (
+        "CustomResourceDefinition ",
+        "APIService ",
+        "Secret kube-system/sh.helm.release.v1.karpenter-crd.",
+        "Lease kube-system/karpenter-leader-election",
+    )
     assert [one for one in left if not one.startswith(kept)] == []
     assert "CustomResourceDefinition nodepools.karpenter.sh" in left
 

@@ -450,6 +450,24 @@ def test_a_policy_lies_in_the_roles_it_is_for(stack):
     stack.delete_all()
 
 
+def test_an_instance_profile_carries_its_role_and_then_another(stack):
+    one, two = role(stack, "One").id, role(stack, "Two").id
+    made = stack.make("AWS::IAM::InstanceProfile", Roles=[one])
+    iam = stack.client("iam")
+
+    def carried():
+        profile = iam.get_instance_profile(InstanceProfileName=made.id)["InstanceProfile"]
+        assert profile["Arn"] == made.attributes["Arn"]
+        return [each["RoleName"] for each in profile["Roles"]]
+
+    assert carried() == [one]
+    stack.change("InstanceProfile", Roles=[two])
+    assert carried() == [two]
+    stack.delete_all()
+    with pytest.raises(ClientError, match="NoSuchEntity"):
+        carried()
+
+
 def test_a_managed_policy_is_attached_changed_and_let_go_with_its_versions(stack):
     one, two = role(stack, "One").id, role(stack, "Two").id
     arn = stack.make("AWS::IAM::ManagedPolicy", PolicyDocument=ALLOW, Roles=[one], Description="x").id

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from karpenter_gpu.rehearsal.cloudformation.resource import Context, Made, Properties, ResourceType
@@ -205,6 +205,37 @@ def _entities(answer: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
     return list(answer.get(f"Policy{key.removesuffix('Name')}s", []))
 
 
+# AWS::IAM::InstanceProfile
+
+
+def _create_profile(context: Context, properties: Properties) -> Made:
+    name = properties.get("InstanceProfileName") or context.name(128)
+    given = chosen(properties, ("Path",))
+    made = call(context, "iam", "create_instance_profile", InstanceProfileName=name, **given)
+    with standing(name):
+        _carry(context, name, (), properties["Roles"])
+    return Made(name, {"Arn": made["InstanceProfile"]["Arn"]})
+
+
+def _carry(context: Context, name: str, old: Sequence[str], new: Sequence[str]) -> None:
+    """Let a profile carry the new role in the place of the old one: it has one."""
+    for role in set(old) - set(new):
+        tried(context, "iam", "remove_role_from_instance_profile", InstanceProfileName=name, RoleName=role)
+    for role in set(new) - set(old):
+        call(context, "iam", "add_role_to_instance_profile", InstanceProfileName=name, RoleName=role)
+
+
+def _update_profile(context: Context, name: str, old: Properties, new: Properties) -> Made:
+    _carry(context, name, old["Roles"], new["Roles"])
+    made = call(context, "iam", "get_instance_profile", InstanceProfileName=name)
+    return Made(name, {"Arn": made["InstanceProfile"]["Arn"]})
+
+
+def _delete_profile(context: Context, name: str, properties: Properties) -> None:
+    _carry(context, name, properties["Roles"], ())
+    tried(context, "iam", "delete_instance_profile", InstanceProfileName=name)
+
+
 # AWS::IAM::OIDCProvider
 
 
@@ -276,6 +307,14 @@ ROWS = (
         _delete_managed,
         _update_managed,
         frozenset({"Description", "ManagedPolicyName", "Path"}),
+    ),
+    ResourceType(
+        "AWS::IAM::InstanceProfile",
+        frozenset({"InstanceProfileName", "Path", "Roles"}),
+        _create_profile,
+        _delete_profile,
+        _update_profile,
+        frozenset({"InstanceProfileName", "Path"}),
     ),
     ResourceType(
         "AWS::IAM::OIDCProvider",
