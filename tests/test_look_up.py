@@ -246,12 +246,12 @@ def test_a_cluster_that_will_not_do_is_said_in_one_sentence(tmp_path, there, mor
 
 
 def test_an_answer_that_the_command_line_could_not_get_is_told_with_the_way_around(tmp_path, monkeypatch):
-    monkeypatch.setitem(globals(), "answer", lambda *_: {"$providerError": "AccessDenied"})
+    monkeypatch.setitem(globals(), "answer", lambda *_: error("Encountered an error\nAccessDenied"))
     with pytest.raises(InvalidSettings) as caught:
         Synthesis(tmp_path, {})
     (fault,) = map(str, caught.value.faults)
     assert "'there' could not be looked up: " in fault
-    assert "AccessDenied; or say it yourself: cluster.kubernetes_version" in fault
+    assert "Encountered an error AccessDenied; or say it yourself: cluster.kubernetes_version" in fault
 
 
 def test_one_replica_runs_on_one_node(tmp_path):

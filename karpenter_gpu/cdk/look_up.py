@@ -222,7 +222,7 @@ def _ask(
     key = ContextProvider.get_key(stack, provider=_PROVIDER, props=props).key
     kept = stack.node.try_get_context(key)
     if isinstance(kept, Mapping) and _ERROR in kept:
-        return str(kept[_ERROR])
+        return " ".join(str(kept[_ERROR]).split())
     if kept is None:
         if anew:
             ContextProvider.get_value(stack, provider=_PROVIDER, props=props, dummy_value=[])
