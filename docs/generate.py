@@ -34,10 +34,10 @@ COMES = "comes with the rehearsal"
 
 WALKTHROUGH = (
     Row("`KARPENTER_NAMESPACE=kube-system`", "settings.karpenter:KarpenterSettings", "cdk/test_parts.py::test_charts_come_from_the_public_registry_in_the_version_asked_for"),
-    Row("`CLUSTER_NAME=`", "settings.cluster:NewCluster", "settings/test_cluster.py::test_one_fault_is_one_sentence"),
+    Row("`CLUSTER_NAME=`", "settings.existing:ExistingCluster", "test_look_up.py::test_the_walkthrough_begins_with_a_cluster_that_is_there"),
     Row("`AWS_PARTITION=aws`, or aws-cn, aws-us-gov", "policies.controller:Names", "test_partitions.py::test_no_arn_or_address_of_one_partition_is_written_out"),
     Row("`AWS_REGION=$(aws configure list …)`", "settings.platform:Platform", "test_app.py::test_the_clis_region_counts_only_with_credentials"),
-    Row("`OIDC_ENDPOINT=$(aws eks describe-cluster …)`", "cdk.cluster:EksCluster", "cdk/test_parts.py::test_the_oidc_provider_is_native_and_for_sts"),
+    Row("`OIDC_ENDPOINT=$(aws eks describe-cluster …)`", "cdk.look_up:look_up", "test_look_up.py::test_a_name_is_enough"),
     Row("`AWS_ACCOUNT_ID=$(aws sts get-caller-identity …)`", "settings.platform:Platform", "test_app.py::test_the_clis_region_counts_only_with_credentials"),
     Row("`K8S_VERSION=1.30`", "settings.cluster:NewCluster", "settings/test_context.py::test_the_default_profile_is_todays_and_the_walkthrough_its_own"),
     Row("`GPU_AMI_ID=$(aws ssm get-parameter …amazon-linux-2-gpu…)`", "cdk.gpu_pool:GpuPoolManifests", "cdk/test_parts.py::test_the_walkthroughs_image_is_read_from_its_parameter_at_deployment"),
@@ -51,8 +51,10 @@ WALKTHROUGH = (
     Row("`controller-policy.json`: PassNodeIAMRole, EKSClusterEndpointLookup", "policies.controller:controller_policies", "policies/test_controller.py::test_statements_are_upstreams_own"),
     Row("`controller-policy.json`: AllowScopedInstanceProfile…, AllowInstanceProfileReadActions", "policies.controller:controller_policies", "policies/test_controller.py::test_the_walkthroughs_instance_profile_actions_are_all_there"),
     Row("`aws iam put-role-policy KarpenterControllerPolicy-…`", "cdk.controller_role:ControllerRole", "cdk/test_parts.py::test_policies_name_the_cluster_in_their_condition_keys"),
-    Row("`for NODEGROUP in …; aws ec2 create-tags` on the node subnets", "cdk.discovery:Discovery", "cdk/test_parts.py::test_private_subnets_and_the_node_security_group_are_tagged_and_nothing_else"),
-    Row("`NODEGROUP=…`, `LAUNCH_TEMPLATE=…`, `SECURITY_GROUPS=…` (either way of finding them)", "cdk.discovery:Discovery", "cdk/test_parts.py::test_nodes_and_control_plane_reach_each_other_and_nobody_else_reaches_a_node"),
+    Row("`for NODEGROUP in $(aws eks list-nodegroups …)`, `aws eks describe-nodegroup … subnets`", "cdk.look_up:look_up", "test_look_up.py::test_nodes_go_to_the_subnets_of_every_node_group"),
+    Row("`aws ec2 create-tags` on the node subnets", "cdk.discovery:Discovery", "cdk/test_parts.py::test_private_subnets_and_the_node_security_group_are_tagged_and_nothing_else"),
+    Row("`SECURITY_GROUPS=$(aws eks describe-cluster … clusterSecurityGroupId)`", "cdk.look_up:look_up", "test_look_up.py::test_a_name_is_enough"),
+    Row("`LAUNCH_TEMPLATE=…`, `SECURITY_GROUPS=$(aws ec2 describe-launch-template-versions …)` (here a warning with this command, whose answer is `security_group_ids`)", "cdk.look_up:look_up", "test_look_up.py::test_a_launch_template_is_said_with_the_command_that_shows_its_security_groups"),
     Row("`aws ec2 create-tags` on the security group", "cdk.discovery:Discovery", "cdk/test_parts.py::test_private_subnets_and_the_node_security_group_are_tagged_and_nothing_else"),
     Row("`kubectl edit configmap aws-auth` (here an access entry, which new clusters have instead)", "cdk.node_role:NodeRole", "cdk/test_parts.py::test_nodes_are_let_in_by_an_access_entry_without_policies"),
     Row("`KARPENTER_VERSION=1.0.1`", "settings.karpenter:KarpenterSettings", "settings/test_context.py::test_the_default_profile_is_todays_and_the_walkthrough_its_own"),
@@ -82,8 +84,9 @@ def walkthrough() -> str:
         "",
         (
             "The project began with a walk-through of some forty shell commands that give GPUs to a cluster there is. Each is a "
-            "row; `make synth PROFILE=walkthrough` is all of them, on the versions it names. What only a running cluster can "
-            "show comes with the rehearsal, a later part of this project that deploys a template onto a local control plane."
+            "row; `make synth PROFILE=walkthrough-existing ARGS='-c cluster.name=…'` is all of them, on the versions it names: "
+            "the cluster is looked up by its name with your credentials. `make synth PROFILE=walkthrough` makes the cluster, "
+            "too, and needs none. What only a running cluster can show comes with the rehearsal, a later part of this project that deploys a template onto a local control plane."
         ),
         "",
         "| the walk-through | here | shown by |",
