@@ -7,6 +7,7 @@ from karpenter_gpu import GpuPool, Karpenter
 
 # isort: split
 import aws_cdk as cdk
+from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_eks as eks
 from aws_cdk.lambda_layer_kubectl_v36 import KubectlV36Layer
 from constructs import Construct
@@ -23,6 +24,14 @@ class Training(cdk.Stack):
             cluster_name="training-v1",
             version=eks.KubernetesVersion.V1_36,
             kubectl_layer=KubectlV36Layer(self, "Kubectl"),
+            default_capacity=0,
+        )
+        # What an aws_eks cluster would bring by itself is AL2, which ended with Kubernetes 1.32.
+        cluster.add_nodegroup_capacity(
+            "System",
+            instance_types=[ec2.InstanceType("m6i.large")],
+            ami_type=eks.NodegroupAmiType.AL2023_X86_64_STANDARD,
+            min_size=2,
         )
         # An aws_eks cluster does not show its version.
         karpenter = Karpenter(self, "Karpenter", cluster=cluster, cluster_name="training-v1", kubernetes_version="1.36")

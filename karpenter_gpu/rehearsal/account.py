@@ -33,8 +33,9 @@ from karpenter_gpu.rehearsal.cloudformation.resource import Context
 from karpenter_gpu.rehearsal.cloudformation.types import TYPES
 from karpenter_gpu.rehearsal.cluster.authentication import Authenticator, Caller
 from karpenter_gpu.rehearsal.cluster.control_plane import ControlPlane
+from karpenter_gpu.rehearsal.cluster.fargate import Fargate
 from karpenter_gpu.rehearsal.cluster.kube import Kube
-from karpenter_gpu.rehearsal.cluster.nodes import Nodes
+from karpenter_gpu.rehearsal.cluster.nodes import NODES_OF_FARGATE, Nodes
 from karpenter_gpu.rehearsal.cluster.pods import Pods
 from karpenter_gpu.rehearsal.functions import Functions
 from karpenter_gpu.rehearsal.functions.runner import Function, decode
@@ -117,6 +118,7 @@ class Account:
         self.node = node
         self.clusters: dict[str, ControlPlane] = {}
         self.pods: dict[str, Pods] = {}
+        self.fargate: dict[str, Fargate] = {}
         # The issuer of a cluster that must have just that one, by its name.
         self.issuers: dict[str, str] = {}
         self.nodes = Nodes(lambda: self.aws, self.clusters)
@@ -128,8 +130,11 @@ class Account:
             create_nodegroup=self.nodes.create_nodegroup,
             update_nodegroup=self.nodes.update_nodegroup,
             delete_nodegroup=self.nodes.delete_nodegroup,
+            create_fargate_profile=self._create_fargate_profile,
+            delete_fargate_profile=lambda cluster, profile: self.fargate[cluster].end(profile["fargateProfileName"]),
             instance_launched=self.nodes.launched,
             instance_terminated=self.nodes.terminated,
+            invoke=self._run_function,
             jwks=self._jwks,
         )
         self.hooks = hooks
@@ -290,6 +295,7 @@ class Account:
             public=self._parameter,
             types=find({**TYPES, nested.name: nested}, self._custom),
             heard=self._heard,
+            stacks=lambda: self.cloudformation.alive(),  # noqa: PLW0108 - which is made of this
         )
         return CloudFormation(Engine(surroundings), where=where, read=self._read, public=self._parameter)
 
@@ -323,9 +329,16 @@ class Account:
             pod_identity=f"{self.aws.endpoint}{POD_IDENTITY}{name}",
         )
         self.pods[name].start()
+        self.fargate[name] = Fargate(plane, self.aws, self.nodes.refusals)
         return Answers(plane.server, plane.authority_base64, issuer)
 
+    def _create_fargate_profile(self, cluster: str, profile: Mapping[str, Any]) -> None:
+        self.nodes.let_in(cluster, profile["podExecutionRoleArn"], NODES_OF_FARGATE)
+        self.fargate[cluster].begin()
+
     def _delete_cluster(self, name: str) -> None:
+        if name in self.fargate:
+            self.fargate.pop(name).stop()
         if name in self.pods:
             self.pods.pop(name).stop()
         if name in self.clusters:
@@ -337,6 +350,10 @@ class Account:
 
     def _jwks(self, issuer: str) -> Mapping[str, Any]:
         return next((plane.jwks for plane in self.clusters.values() if plane.issuer == issuer), {"keys": []})
+
+    def _run_function(self, arn: str, event: Any) -> tuple[Any, str]:
+        answer = self.functions.invoke(arn, event)
+        return answer.payload, answer.error
 
     def _kube(self, name: str) -> Kube:
         return self.clusters[name].kube
@@ -375,7 +392,8 @@ class Account:
     def _authenticated(self, environ: Environ, body: bytes) -> Response:
         cluster = environ["PATH_INFO"].removeprefix(AUTHENTICATE)
         eks = self.aws.client("eks")
-        who = Authenticator(self._caller, eks, self.nodes.private_dns, self._kube)
+        clusters = self.aws.extensions.clusters
+        who = Authenticator(self._caller, eks, self.nodes.private_dns, self._kube, lambda name: clusters[name].creator)
         return Response(200, JSON, json.dumps(who.review(cluster, json.loads(body))).encode())
 
     def _pod_identity(self, environ: Environ, _: bytes) -> Response:

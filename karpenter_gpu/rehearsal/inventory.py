@@ -66,6 +66,7 @@ KINDS = (
     Kind("queue", "sqs", "list_queues", "QueueUrls"),
     Kind("event rule", "events", "list_rules", "Rules", "Name"),
     Kind("function", "lambda", "list_functions", "Functions", "FunctionName"),
+    Kind("state machine", "stepfunctions", "list_state_machines", "stateMachines", "name"),
     Kind("layer", "lambda", "list_layers", "Layers", "LayerName"),
     Kind("log group", "logs", "describe_log_groups", "logGroups", "logGroupName"),
     Kind("parameter", "ssm", "describe_parameters", "Parameters", "Name"),
@@ -87,6 +88,13 @@ class Part:
 
 PARTS = (
     Part("node group", "list_nodegroups", "nodegroups", "nodegroupName", "describe_nodegroup"),
+    Part(
+        "Fargate profile",
+        "list_fargate_profiles",
+        "fargateProfileNames",
+        "fargateProfileName",
+        "describe_fargate_profile",
+    ),
     Part("add-on", "list_addons", "addons", "addonName", "describe_addon"),
     Part("access entry", "list_access_entries", "accessEntries", "principalArn", "describe_access_entry"),
     Part("access of", "list_access_entries", "accessEntries", "principalArn", "list_associated_access_policies"),

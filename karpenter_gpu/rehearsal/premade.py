@@ -10,6 +10,7 @@ from unittest import mock
 
 from karpenter_gpu.errors import RehearsalError
 from karpenter_gpu.rehearsal.account import Account
+from karpenter_gpu.rehearsal.cluster.authentication import AWS_AUTH
 from karpenter_gpu.rehearsal.cluster.kube import Kube
 from karpenter_gpu.rehearsal.processes import wait_for
 
@@ -17,7 +18,6 @@ Facts = Mapping[str, Any]
 Client = Callable[[str], Any]
 
 CONFIG_MAP: Final = "CONFIG_MAP"
-AWS_AUTH: Final = "/api/v1/namespaces/kube-system/configmaps/aws-auth"
 NODE_POLICIES: Final = ("AmazonEKSWorkerNodePolicy", "AmazonEKS_CNI_Policy", "AmazonEC2ContainerRegistryPullOnly")
 START_SECONDS: Final = 180.0
 

@@ -17,7 +17,7 @@ NOT_FOUND = type("ResourceNotFoundException", (Exception,), {})
 class World:
     """An EKS of one cluster `gpu`, its aws-auth, and who holds the key ASIAKEY."""
 
-    def __init__(self, mode="API_AND_CONFIG_MAP", *, caller=HUMAN, entries=None, roles=None):
+    def __init__(self, mode="API_AND_CONFIG_MAP", *, caller=HUMAN, entries=None, roles=None, creator=""):
         self.mode = mode
         self.entries = entries or {}
         self.policies = []
@@ -28,6 +28,7 @@ class World:
             eks=self,
             private_dns=lambda instance: f"ip-{instance}.ec2.internal",
             kube=lambda _: self,
+            creator=lambda cluster: creator if cluster == "gpu" else "",
         )
 
     def describe_cluster(self, name):
@@ -74,6 +75,11 @@ def test_an_entrys_policies_are_groups_that_the_control_plane_binds():
 def test_an_entry_for_nodes_makes_an_instance_its_node(kind):
     world = World(caller=Caller(NODE, "i-1"), entries={NODE: {"type": kind}})
     assert world.user() == User("system:node:ip-i-1.ec2.internal", ("system:nodes",))
+
+
+def test_an_entry_for_fargate_makes_a_pods_role_the_node_that_its_session_names():
+    world = World(caller=Caller(NODE, "fargate-ip-10-0-0-4"), entries={NODE: {"type": "FARGATE_LINUX"}})
+    assert world.user() == User("system:node:fargate-ip-10-0-0-4", ("system:nodes",))
 
 
 # aws-auth
@@ -129,6 +135,29 @@ def test_entries_do_not_count_in_the_mode_config_map():
 def test_aws_auth_does_not_count_in_the_mode_api():
     with pytest.raises(Refused):
         World("API", roles=NODES).user()
+
+
+# Who made the cluster
+
+
+def test_who_made_a_cluster_that_knows_aws_auth_alone_is_its_administrator_whatever_is_in_there():
+    for roles in (None, "[]", NODES.replace("role/Karpenter", "role/other")):
+        assert World("CONFIG_MAP", roles=roles, creator=ROLE).user() == User("kubernetes-admin", ("system:masters",))
+
+
+def test_whom_aws_auth_maps_comes_before_who_made_the_cluster():
+    assert World("CONFIG_MAP", roles=NODES, creator=ROLE).user().name == "admin:session"
+
+
+@pytest.mark.parametrize("mode", ["API", "API_AND_CONFIG_MAP"])
+def test_where_there_are_access_entries_who_made_the_cluster_needs_one(mode):
+    with pytest.raises(Refused):
+        World(mode, creator=ROLE).user()
+
+
+def test_another_than_who_made_the_cluster_is_refused():
+    with pytest.raises(Refused, match="no aws-auth mapping"):
+        World("CONFIG_MAP", creator=NODE).user()
 
 
 # Who is refused

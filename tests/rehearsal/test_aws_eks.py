@@ -154,6 +154,16 @@ def test_the_creator_is_an_administrator_unless_told_otherwise(world):
     assert [policy["policyArn"] for policy in policies] == [ADMIN]
 
 
+def test_who_made_a_cluster_is_remembered_and_shown_once_it_has_access_entries(world):
+    by_map = {"authenticationMode": "CONFIG_MAP"}
+    world.cluster("plain", accessConfig=by_map)
+    world.cluster("nobodys", accessConfig={**by_map, "bootstrapClusterCreatorAdminPermissions": False})
+    clusters = world.aws.extensions.clusters
+    assert (clusters["plain"].creator, clusters["nobodys"].creator) == (ROOT, "")
+    world.eks.update_cluster_config(name="plain", accessConfig={"authenticationMode": "API_AND_CONFIG_MAP"})
+    assert world.eks.list_access_entries(clusterName="plain")["accessEntries"] == [ROOT]
+
+
 def test_a_second_entry_for_a_principal_and_one_for_nobody_are_refused(world):
     other = "arn:aws:iam::123456789012:role/other"
     made = world.eks.create_access_entry(clusterName="gpu", principalArn=other, kubernetesGroups=["viewers"])[
@@ -228,6 +238,14 @@ def test_a_node_group_lives_from_creating_to_deleted(world):
     world.eks.delete_nodegroup(clusterName="groups", nodegroupName="system")
     assert world.becomes(lambda: world.eks.list_nodegroups(clusterName="groups")["nodegroups"], [])
     assert ("gone", "system") in world.heard
+
+
+def test_a_node_group_of_images_that_its_kubernetes_never_had_is_refused(world):
+    with pytest.raises(
+        ClientError, match=r"InvalidParameterException.*Requested AMI for this version 1.34 is not supp"
+    ):
+        world.nodegroup("gpu", "old", amiType="AL2_x86_64")
+    assert world.nodegroup("gpu", "old", amiType="AL2_x86_64", version="1.32")["amiType"] == "AL2_x86_64"
 
 
 def test_a_node_group_without_ready_nodes_fails_with_the_reason(world):

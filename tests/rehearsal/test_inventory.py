@@ -1,8 +1,11 @@
+import json
+
 import pytest
 
 from karpenter_gpu.rehearsal.aws.hooks import ControlPlane, Hooks
 from karpenter_gpu.rehearsal.aws.server import EmulatedAws
 from karpenter_gpu.rehearsal.inventory import KINDS, PARTS, differences, inventory
+from tests.rehearsal.test_aws_states import waiter
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +24,15 @@ def test_what_is_made_is_told_from_what_was_there(aws):
     assert made(aws, lambda: aws.client("sqs").create_queue(QueueName="left")) == {
         f"queue {aws.client('sqs').get_queue_url(QueueName='left')['QueueUrl']}"
     }
+
+
+def test_a_state_machine_that_is_left_is_seen(aws):
+    statement = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "states.amazonaws.com"}}
+    made_role = aws.client("iam").create_role(
+        RoleName="states", AssumeRolePolicyDocument=json.dumps({"Statement": [statement]})
+    )
+    asked = {"name": "left", "definition": json.dumps(waiter()), "roleArn": made_role["Role"]["Arn"]}
+    assert made(aws, lambda: aws.client("stepfunctions").create_state_machine(**asked)) == {"state machine left"}
 
 
 def test_things_beyond_the_first_page_of_a_list_are_seen(aws):

@@ -21,7 +21,7 @@ from tests.shapes import ACCOUNT, ROOT
 
 pytestmark = pytest.mark.rehearsal
 
-REGION = "eu-west-1"
+REGION = "us-west-2"
 ISSUER = f"https://oidc.eks.{REGION}.amazonaws.com/id/0123456789ABCDEF0123456789ABCDEF"
 BIN = Path(sys.executable).parent
 # As the walk-through has it: Kubernetes 1.30, and access entries beside aws-auth.
@@ -184,8 +184,8 @@ BAD = {
     ),
     "in another region": (
         WALKTHROUGH,
-        ("-c", "region=us-west-2"),
-        f"cluster.name: there is no EKS cluster 'mine' in account {ACCOUNT} and region us-west-2; see 'aws eks list-clusters",
+        ("-c", "region=eu-west-1"),
+        f"cluster.name: there is no EKS cluster 'mine' in account {ACCOUNT} and region eu-west-1; see 'aws eks list-clusters",
     ),
     "no node group": (
         WALKTHROUGH | {"nodes": False},

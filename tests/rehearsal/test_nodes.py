@@ -1,10 +1,14 @@
 import base64
+import json
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
+import yaml
 
 from karpenter_gpu.rehearsal.cluster import nodes as module
+from karpenter_gpu.rehearsal.cluster.kube import ApiError
 from karpenter_gpu.rehearsal.cluster.nodes import Nodes
 
 BOOTSTRAP = "#!/bin/bash\n/etc/eks/bootstrap.sh 'elsewhere' --apiserver-endpoint 'https://x' --kubelet-extra-args '--node-labels=\"a=b\"'"
@@ -70,3 +74,89 @@ def test_an_instance_that_is_terminated_is_refused_no_longer(launched):
     nodes.terminated("i-1")
     time.sleep(0.1)
     assert nodes.refusals == {}
+
+
+# aws-auth
+
+ROLE = "arn:aws:iam::123456789012:role/nodes"
+ENTRY = {
+    "groups": ["system:bootstrappers", "system:nodes"],
+    "rolearn": ROLE,
+    "username": "system:node:{{EC2PrivateDNSName}}",
+}
+OTHER = {"rolearn": f"{ROLE}-of-others", "username": "other", "groups": []}
+BY_PEOPLE = "# by hand\n- rolearn: " + OTHER["rolearn"] + "\n  username:   other\n  groups: []\n"
+
+
+class Map:
+    """The aws-auth of a cluster, into which others write `meanwhile`, each once, after we have read it."""
+
+    def __init__(self, roles=None, meanwhile=()):
+        self.roles, self.version, self.meanwhile = roles, 1, list(meanwhile)
+        self.kube = self
+
+    def client(self, _):
+        return self
+
+    def describe_cluster(self, name):
+        return {"cluster": {"accessConfig": {"authenticationMode": "CONFIG_MAP"}}}
+
+    def find(self, path):
+        assert path.endswith("/kube-system/configmaps/aws-auth")
+        found = None
+        if self.roles is not None:
+            found = {"metadata": {"resourceVersion": str(self.version)}, "data": {"mapRoles": self.roles}}
+        if self.meanwhile:
+            self.write(self.meanwhile.pop(0))
+        return found
+
+    def write(self, roles):
+        self.roles, self.version = roles, self.version + 1
+
+    def refuse(self, reason):
+        said = {"reason": reason, "message": reason}
+        raise ApiError(SimpleNamespace(status_code=409, json=lambda: said, text=""))
+
+    def create(self, path, document):
+        if self.roles is not None:
+            self.refuse("AlreadyExists")
+        self.write(document["data"]["mapRoles"])
+
+    def patch(self, path, document):
+        if document["metadata"]["resourceVersion"] != str(self.version):
+            self.refuse("Conflict")
+        self.write(document["data"]["mapRoles"])
+
+    def let_in(self, role=ROLE):
+        """What is in aws-auth when EKS has let a node group's role in."""
+        Nodes(lambda: self, {"gpu": self}).let_in("gpu", role, module.NODES_OF_EC2)
+        return yaml.safe_load(self.roles)
+
+
+def test_a_groups_role_is_let_in_without_its_path_by_an_aws_auth_that_is_made_for_it():
+    assert Map().let_in(ROLE.replace("role/", "role/path/to/")) == [ENTRY]
+
+
+@pytest.mark.parametrize("there", [BY_PEOPLE, BY_PEOPLE.rstrip()])
+def test_what_people_wrote_into_aws_auth_stays_as_it_is(there):
+    world = Map(there)
+    assert world.let_in() == [OTHER, ENTRY]
+    assert world.roles.startswith(there)
+
+
+def test_a_role_is_not_taken_for_another_whose_name_begins_alike():
+    assert Map(json.dumps([OTHER])).let_in() == [OTHER, ENTRY]
+
+
+def test_a_role_that_is_let_in_already_is_let_be():
+    world = Map(json.dumps([OTHER, {**ENTRY, "groups": ["system:nodes"]}]))
+    before = world.roles
+    world.let_in()
+    assert world.roles == before
+
+
+@pytest.mark.parametrize("before", [None, BY_PEOPLE])
+def test_what_is_written_meanwhile_as_by_the_cdks_aws_auth_is_not_written_over(before):
+    third = {**OTHER, "rolearn": f"{ROLE}-of-a-third"}
+    assert Map(before, [json.dumps([OTHER, third])]).let_in() == [OTHER, third, ENTRY]
+    assert Map(before, [json.dumps([OTHER, ENTRY])]).let_in() == [OTHER, ENTRY]

@@ -697,6 +697,31 @@ def test_a_program_inside_the_template_is_refused(stack):
         stack.make("AWS::Lambda::Function", Code={"ZipFile": "x"}, Role="r", Handler="h", Runtime="r")
 
 
+# State machines
+
+
+def test_a_state_machine_has_its_definition_its_role_and_its_tags(stack):
+    one, two = ({"StartAt": "a", "States": {"a": {"Type": kind, "End": True}}} for kind in ("Pass", "Succeed"))
+    asked = {"DefinitionString": json.dumps(one), "RoleArn": role(stack).attributes["Arn"]}
+    made = stack.make("AWS::StepFunctions::StateMachine", **asked, Tags=[{"Key": "a", "Value": "b"}])
+    name = made.attributes["Name"]
+    assert made.id == made.attributes["Arn"] == f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:{name}"
+    states = stack.client("stepfunctions")
+
+    def held():
+        shown = states.describe_state_machine(stateMachineArn=made.id)
+        listed = states.list_tags_for_resource(resourceArn=made.id)["tags"]
+        return json.loads(shown["definition"]), shown["roleArn"], {tag["key"]: tag["value"] for tag in listed}
+
+    own = {"aws:cloudformation:logical-id": "StateMachine", **STACK_TAGS}
+    assert held() == (one, asked["RoleArn"], {"a": "b", **own})
+    other = role(stack, "Other").attributes["Arn"]
+    stack.change("StateMachine", DefinitionString=json.dumps(two), RoleArn=other, Tags=[{"Key": "c", "Value": "d"}])
+    assert held() == (two, other, {"c": "d", **own})
+    stack.delete_all()
+    assert states.list_state_machines()["stateMachines"] == []
+
+
 # EKS, as far as moto has it
 
 
@@ -902,6 +927,30 @@ def test_a_cluster_is_asked_for_one_change_at_a_time(stack):
 )
 def test_what_a_cluster_is_born_with_takes_another_cluster(old, new):
     assert TYPES["AWS::EKS::Cluster"].replaces(old, new)
+
+
+def test_a_fargate_profiles_labels_are_a_map_to_the_api_and_only_its_tags_change(stack):
+    states = iter(["CREATING", "ACTIVE"])
+    shown = {"clusterName": "a", "fargateProfileName": "p", "fargateProfileArn": "arn:profile"}
+    path = "/clusters/a/fargate-profiles/p"
+    answers = {
+        r"POST /clusters/a/fargate-profiles": {"fargateProfile": shown},
+        f"GET {path}": lambda: {"fargateProfile": shown | {"status": next(states, "ACTIVE")}},
+        r"(POST|DELETE) /tags/.*": {},
+        f"DELETE {path}": {"fargateProfile": shown},
+    }
+    eks = FakeEks(stack, answers)
+    labelled = {"Namespace": "n", "Labels": [{"Key": "app", "Value": "x"}]}
+    asked = {"ClusterName": "a", "FargateProfileName": "p", "PodExecutionRoleArn": "arn:pods"}
+    made = stack.make("AWS::EKS::FargateProfile", **asked, Selectors=[labelled, {"Namespace": "m"}])
+    assert (made.id, made.attributes, next(states, None)) == ("a|p", {"Arn": "arn:profile"}, None)
+    stack.change("FargateProfile", Tags=[{"Key": "a", "Value": "b"}])
+    answers[f"GET {path}"] = None
+    stack.delete("FargateProfile")
+    (create, given), (tagged, tags_given), (delete, _) = eks.writes()
+    assert (create, delete) == ("POST /clusters/a/fargate-profiles", f"DELETE {path}")
+    assert given["selectors"] == [{"namespace": "n", "labels": {"app": "x"}}, {"namespace": "m"}]
+    assert (tagged, tags_given) == ("POST /tags/arn%3Aprofile", {"tags": {"a": "b"}})
 
 
 def test_a_node_groups_version_and_configuration_are_two_updates(stack):

@@ -36,6 +36,10 @@ def _nothing(*_: Any) -> None:
     """Answer a hook that nobody listens to."""
 
 
+def _no_function(_arn: str, _event: Any) -> tuple[Any, str]:
+    return None, ""
+
+
 def _no_keys(_issuer: str) -> Document:
     return {"keys": []}
 
@@ -58,9 +62,15 @@ class Hooks:
 
         delete_nodegroup: Drains and removes the nodes.
 
+        create_fargate_profile: Lets pods run by a Fargate profile, given the cluster's name and the profile.
+
+        delete_fargate_profile: Ends the pods that run by it.
+
         instance_launched: An instance is running; its id.
 
         instance_terminated: An instance is gone; its id.
+
+        invoke: Runs the function of that ARN on an event; its answer, and what Lambda calls its error, if there is one.
 
         jwks: The public keys of an issuer, as its JWKS document; asked within a request, so it must be quick.
 
@@ -72,8 +82,11 @@ class Hooks:
     create_nodegroup: Callable[[str, Document], None] = _nothing
     update_nodegroup: Callable[[str, Document], None] = _nothing
     delete_nodegroup: Callable[[str, Document], None] = _nothing
+    create_fargate_profile: Callable[[str, Document], None] = _nothing
+    delete_fargate_profile: Callable[[str, Document], None] = _nothing
     instance_launched: Callable[[str], None] = _nothing
     instance_terminated: Callable[[str], None] = _nothing
+    invoke: Callable[[str, Any], tuple[Any, str]] = _no_function
     jwks: Callable[[str], Mapping[str, Any]] = _no_keys
     no_capacity: set[Offering] = field(default_factory=set)
 

@@ -16,6 +16,7 @@ import yaml
 from karpenter_gpu.rehearsal.cluster.kube import Kube
 
 PREFIX = "k8s-aws-v1."
+AWS_AUTH = "/api/v1/namespaces/kube-system/configmaps/aws-auth"
 LIFE = timedelta(minutes=15)
 ASSUMED = re.compile(r"^arn:[^:]+:sts::(\d+):assumed-role/([^/]+)/(.+)$")
 
@@ -64,12 +65,15 @@ class Authenticator:
         private_dns: The private DNS name of an instance.
 
         kube: An administrator's client of a cluster by name.
+
+        creator: The role that is a cluster's administrator for having made it; empty when none is.
     """
 
     caller: Callable[[str], Caller | None]
     eks: Any
     private_dns: Callable[[str], str]
     kube: Callable[[str], Kube]
+    creator: Callable[[str], str]
 
     def user(self, cluster: str, token: str) -> User:
         """The user that a token stands for.
@@ -82,6 +86,9 @@ class Authenticator:
         user = self._by_entry(cluster, caller) if "API" in mode else None
         if user is None and "CONFIG_MAP" in mode:
             user = self._by_config_map(cluster, caller)
+        if user is None and mode == "CONFIG_MAP" and caller.role == self.creator(cluster):
+            # Neither an access entry nor aws-auth shows it: https://docs.aws.amazon.com/eks/latest/userguide/auth-configmap.html
+            user = User("kubernetes-admin", ("system:masters",))
         if user is None:
             where = {"API": "access entry", "CONFIG_MAP": "aws-auth mapping"}.get(
                 mode, "access entry or aws-auth mapping"
@@ -126,13 +133,15 @@ class Authenticator:
             return None
         if entry["type"].startswith("EC2"):
             return self._node(caller)
+        if entry["type"].startswith("FARGATE"):
+            return User(f"system:node:{caller.session}", ("system:nodes",))
         policies = self.eks.list_associated_access_policies(clusterName=cluster, principalArn=caller.role)
         groups = [f"eks:{one['policyArn'].rpartition('/')[2]}" for one in policies["associatedAccessPolicies"]]
         name = entry.get("username") or f"{caller.role}/{caller.session}"
         return User(name.replace("{{SessionName}}", caller.session), (*entry.get("kubernetesGroups", []), *groups))
 
     def _by_config_map(self, cluster: str, caller: Caller) -> User | None:
-        found = self.kube(cluster).find("/api/v1/namespaces/kube-system/configmaps/aws-auth")
+        found = self.kube(cluster).find(AWS_AUTH)
         mappings = yaml.safe_load(((found or {}).get("data") or {}).get("mapRoles") or "[]")
         # aws-auth names a role without its path.
         bare = re.sub(r":role/.*/", ":role/", caller.role)

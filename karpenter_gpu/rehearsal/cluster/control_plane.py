@@ -66,7 +66,7 @@ class ControlPlane:
         self._service_accounts, self._public = service_account_key(self.folder)
         self._authenticate = authenticate
         self._running: list[Process] = []
-        self.kubelets = Kubelets(self._authority.server("kubelets", ["localhost", "127.0.0.1"]), processes.folder)
+        self.kubelets = Kubelets(self.server_certificate("kubelets"), processes.folder)
         self.server = f"https://127.0.0.1:{free_port()}"
         admin = self._authority.client("rehearsal", ["system:masters"])
         self.kubeconfig = kubeconfig(self.folder / "admin.conf", self.server, self._authority.file, certificate=admin)
@@ -95,6 +95,10 @@ class ControlPlane:
             "e": _unpadded(numbers.e.to_bytes(3, "big")),
         }
         return {"keys": [key]}
+
+    def server_certificate(self, name: str) -> tuple[Path, Path]:
+        """The certificate and key of a server on loopback that the API server asks."""
+        return self._authority.server(name, ["localhost", "127.0.0.1"])
 
     def start(self) -> None:
         """Start the programs and wait until the API server serves."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import yaml
 from botocore.credentials import Credentials
 from botocore.model import ServiceId
 from botocore.session import get_session
@@ -16,7 +17,7 @@ from botocore.signers import RequestSigner
 
 from karpenter_gpu.errors import RehearsalError
 from karpenter_gpu.labels import GPU_RESOURCE
-from karpenter_gpu.rehearsal.cluster.authentication import PREFIX
+from karpenter_gpu.rehearsal.cluster.authentication import AWS_AUTH, PREFIX
 from karpenter_gpu.rehearsal.cluster.control_plane import KUBELET_ADDRESS, ControlPlane
 from karpenter_gpu.rehearsal.cluster.kube import ApiError, Document, Kube, condition
 from karpenter_gpu.rehearsal.cluster.user_data import Registration, registration
@@ -28,8 +29,18 @@ JOIN_AGAIN_SECONDS = 3.0
 # Kubernetes' cloud controller takes a node away whose instance is gone.
 NODE_GONE_SECONDS = 5.0
 NODEGROUP_SECONDS = 60.0
+AWS_AUTH_SECONDS = 30.0
 RESERVED_MEMORY_MIB = 700
 ARCHITECTURES = {"x86_64": "amd64", "arm64": "arm64"}
+# What EKS writes of a role into aws-auth.
+NODES_OF_EC2 = {
+    "username": "system:node:{{EC2PrivateDNSName}}",
+    "groups": ["system:bootstrappers", "system:nodes"],
+}
+NODES_OF_FARGATE = {
+    "username": "system:node:{{SessionName}}",
+    "groups": ["system:bootstrappers", "system:nodes", "system:node-proxier"],
+}
 EFFECTS = {"NO_SCHEDULE": "NoSchedule", "NO_EXECUTE": "NoExecute", "PREFER_NO_SCHEDULE": "PreferNoSchedule"}
 
 
@@ -109,28 +120,18 @@ class Nodes:
         iam = self.aws().client("iam")
         iam.create_instance_profile(InstanceProfileName=profile)
         iam.add_role_to_instance_profile(InstanceProfileName=profile, RoleName=group["nodeRole"].rpartition("/")[2])
-        self._map(cluster, group["nodeRole"])
+        self.let_in(cluster, group["nodeRole"], NODES_OF_EC2)
         self._scale(cluster, group)
 
-    def _map(self, cluster: str, role: str) -> None:
-        """Write a group's role into aws-auth, as EKS does where a cluster knows nothing else."""
+    def let_in(self, cluster: str, role: str, nodes: Mapping[str, Any]) -> None:
+        """Write the role of nodes that EKS brings into aws-auth, as EKS does where a cluster knows nothing else."""
         shown = self.aws().client("eks").describe_cluster(name=cluster)["cluster"]
         if shown["accessConfig"]["authenticationMode"] != "CONFIG_MAP":
             return
-        kube, path = self.clusters[cluster].kube, "/api/v1/namespaces/kube-system/configmaps"
-        there = kube.find(f"{path}/aws-auth")
         # EKS knows roles here without their path.
-        text = ((there or {}).get("data") or {}).get("mapRoles", "")
-        arn = re.sub(r":role/.*/", ":role/", role)
-        if arn in text:
-            return
-        text += f"- groups:\n  - system:bootstrappers\n  - system:nodes\n  rolearn: {arn}\n"
-        data = {"mapRoles": f"{text}  username: system:node:{{{{EC2PrivateDNSName}}}}\n"}
-        if there is None:
-            metadata = {"name": "aws-auth", "namespace": "kube-system"}
-            kube.create(path, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
-        else:
-            kube.patch(f"{path}/aws-auth", {"data": data})
+        entry = {**nodes, "rolearn": re.sub(r":role/.*/", ":role/", role)}
+        kube = self.clusters[cluster].kube
+        wait_for(f"aws-auth of cluster {cluster}", lambda: _written(kube, entry), seconds=AWS_AUTH_SECONDS)
 
     def update_nodegroup(self, cluster: str, group: Mapping[str, Any]) -> None:
         """Bring a node group to its size and its labels."""
@@ -344,9 +345,36 @@ class Nodes:
                     {"type": KUBELET_ADDRESS, "address": "localhost"},
                 ],
                 "daemonEndpoints": {"kubeletEndpoint": {"Port": self.clusters[told.cluster].kubelets.port}},
-                "nodeInfo": _node_info(architecture, self.clusters[told.cluster].kube),
+                "nodeInfo": node_info(architecture, self.clusters[told.cluster].kube),
             },
         }
+
+
+def _written(kube: Kube, entry: Mapping[str, Any]) -> bool:
+    """Write an entry into aws-auth as it is now; False where somebody else wrote meanwhile."""
+    there = kube.find(AWS_AUTH)
+    text = ((there or {}).get("data") or {}).get("mapRoles", "")
+    entries = yaml.safe_load(text) or []
+    if any(one["rolearn"] == entry["rolearn"] for one in entries):
+        return True
+    # A list in brackets, as the CDK writes one, cannot be added to; any other stays as people wrote it.
+    in_brackets = text.lstrip().startswith("[")
+    ended = text if text.endswith("\n") or not text else f"{text}\n"
+    data = {"mapRoles": yaml.safe_dump([*entries, entry]) if in_brackets else ended + yaml.safe_dump([entry])}
+    try:
+        if there is None:
+            metadata = {"name": "aws-auth", "namespace": "kube-system"}
+            kube.create(
+                AWS_AUTH.rpartition("/")[0],
+                {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data},
+            )
+        else:
+            kube.patch(AWS_AUTH, {"metadata": {"resourceVersion": there["metadata"]["resourceVersion"]}, "data": data})
+    except ApiError as error:
+        if error.code != 409:
+            raise
+        return False
+    return True
 
 
 def _capacity(kind: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -366,7 +394,8 @@ def gpu_count(kind: Mapping[str, Any]) -> int:
     return sum(gpu["Count"] for gpu in gpus if gpu.get("Manufacturer") == "NVIDIA")
 
 
-def _node_info(architecture: str, kube: Kube) -> Document:
+def node_info(architecture: str, kube: Kube) -> Document:
+    """What a kubelet says of its machine."""
     version = kube.get("/version")["gitVersion"]
     return {
         "architecture": architecture,

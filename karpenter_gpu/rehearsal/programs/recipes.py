@@ -47,8 +47,10 @@ KWOK: Final = "0.8.0"
 REGISTRY: Final = "0.22.1"
 NODE_PACKAGES: Final = (
     ("aws-cdk", "2.1148.1"),
+    ("@aws-sdk/client-eks", "3.1164.0"),
     ("@aws-sdk/client-lambda", "3.1164.0"),
     ("@aws-sdk/client-sfn", "3.1164.0"),
+    ("@aws-sdk/credential-providers", "3.1164.0"),
 )
 
 # Minutes and MB, as in GoProgram: they share nearly all that they are compiled from, so the first takes the longest.

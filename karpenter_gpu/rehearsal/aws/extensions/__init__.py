@@ -14,12 +14,14 @@ from karpenter_gpu.rehearsal.aws.extensions.ecr import EcrPublic
 from karpenter_gpu.rehearsal.aws.extensions.eks import Clusters, Eks
 from karpenter_gpu.rehearsal.aws.extensions.eks_access import AccessEntries, PodIdentity
 from karpenter_gpu.rehearsal.aws.extensions.eks_addons import Addons
+from karpenter_gpu.rehearsal.aws.extensions.eks_fargate import FargateProfiles
 from karpenter_gpu.rehearsal.aws.extensions.eks_nodegroups import Nodegroups
 from karpenter_gpu.rehearsal.aws.extensions.events import AwsEvents
 from karpenter_gpu.rehearsal.aws.extensions.iam import Iam
 from karpenter_gpu.rehearsal.aws.extensions.pricing import Pricing
 from karpenter_gpu.rehearsal.aws.extensions.s3 import S3
 from karpenter_gpu.rehearsal.aws.extensions.ssm import Ssm
+from karpenter_gpu.rehearsal.aws.extensions.states import StepFunctions
 from karpenter_gpu.rehearsal.aws.extensions.sts import Roles, Sts
 from karpenter_gpu.rehearsal.aws.world import Operations, World
 
@@ -57,10 +59,12 @@ def extend(world: World) -> Extensions:
         identity,
         Addons(clusters, identity),
         Nodegroups(clusters),
+        FargateProfiles(clusters, roles),
         Iam(world),
         Pricing(world),
         S3(),
         Ssm(world),
+        StepFunctions(world, roles),
         Sts(world, roles),
     )
     operations = {key: operation for service in services for key, operation in service.operations.items()}

@@ -22,7 +22,7 @@ _NEWEST: Final = "v20260714"
 _NEWEST_AL2: Final = "v20251209"
 _NEWEST_BOTTLEROCKET: Final = "1.62.1"
 # The last Kubernetes minor that AL2 images were made for.
-_LAST_AL2_MINOR: Final = 32
+LAST_AL2_MINOR: Final = 32
 # Of accelerated AL2023 images, which came after the standard ones: the first release.
 _FIRST: Final = {
     ("x86_64", "nvidia"): "v20241024",
@@ -72,7 +72,7 @@ def _al2(minor: int, variant: str, release: str) -> Image | None:
     kind = {"": "", "-arm64": "arm64-", "-gpu": "gpu-"}[variant]
     prefix = f"amazon-eks-{kind}node-1.{minor}"
     date = _dated(release, _NEWEST_AL2, prefix)
-    if minor > _LAST_AL2_MINOR or date is None:
+    if minor > LAST_AL2_MINOR or date is None:
         return None
     architecture = "arm64" if kind == "arm64-" else "x86_64"
     return Image(f"{prefix}-{date}", architecture, _release_version(minor, date))

@@ -71,6 +71,8 @@ class Cluster:
 
         nodegroups: By name, as DescribeNodegroup answers.
 
+        profiles: Fargate profiles by name, as DescribeFargateProfile answers.
+
         entries: Access entries by principal, as DescribeAccessEntry answers.
 
         policies: Associated access policies by principal.
@@ -80,15 +82,19 @@ class Cluster:
         addons: By name, as DescribeAddon answers.
 
         updates: By id, with the node group or add-on they are of, if they are of one.
+
+        creator: The principal that made it and is its administrator for that; empty where it was asked not to be.
     """
 
     shown: Document
     nodegroups: dict[str, Document] = field(default_factory=dict)
+    profiles: dict[str, Document] = field(default_factory=dict)
     entries: dict[str, Document] = field(default_factory=dict)
     policies: dict[str, dict[str, Document]] = field(default_factory=dict)
     associations: dict[str, Document] = field(default_factory=dict)
     addons: dict[str, Document] = field(default_factory=dict)
     updates: dict[str, tuple[Document, str]] = field(default_factory=dict)
+    creator: str = ""
 
     @property
     def name(self) -> str:
@@ -196,7 +202,6 @@ class Eks:
             "TagResource": self.tag_resource,
             "UntagResource": self.untag_resource,
             "ListTagsForResource": lambda call: {"tags": self._tags(call.parameters["resourceArn"])},
-            "ListFargateProfiles": lambda _: {"fargateProfileNames": []},
             "ListIdentityProviderConfigs": lambda _: {"identityProviderConfigs": []},
             "ListInsights": lambda _: {"insights": []},
             "ListCapabilities": lambda _: {"capabilities": []},
@@ -297,6 +302,7 @@ class Eks:
     def _admit_creator(self, cluster: Cluster, principal: str) -> None:
         from karpenter_gpu.rehearsal.aws.extensions.eks_access import associated, entry  # noqa: PLC0415 - a ring
 
+        cluster.creator = principal
         cluster.entries[principal] = entry(self._world, cluster.name, principal, {"type": "STANDARD"})
         policy = f"arn:{self._world.partition}:eks::aws:cluster-access-policy/{_ADMIN_POLICY}"
         cluster.policies[principal] = {policy: associated(policy, {"type": "cluster", "namespaces": []})}
@@ -307,6 +313,8 @@ class Eks:
         cluster = self._clusters[call.parameters["name"]]
         if cluster.nodegroups:
             raise in_use("Cluster has nodegroups attached", clusterName=cluster.name)
+        if cluster.profiles:
+            raise in_use("Cluster has Fargate profiles attached", clusterName=cluster.name)
         if cluster.shown["deletionProtection"]:
             error = AwsError("InvalidRequestException", "Cluster cannot be deleted: deletion protection is enabled")
             error.__dict__["clusterName"] = cluster.name
@@ -404,8 +412,8 @@ class Eks:
 
     def _tags(self, arn: str) -> dict[str, str]:
         for cluster in self._clusters:
-            parts = (cluster.nodegroups, cluster.entries, cluster.associations, cluster.addons)
-            keys = ("arn", "nodegroupArn", "accessEntryArn", "associationArn", "addonArn")
+            parts = (cluster.nodegroups, cluster.profiles, cluster.entries, cluster.associations, cluster.addons)
+            keys = ("arn", "nodegroupArn", "fargateProfileArn", "accessEntryArn", "associationArn", "addonArn")
             for shown in (cluster.shown, *(document for part in parts for document in part.values())):
                 if arn in (shown.get(key) for key in keys):
                     tags: dict[str, str] = shown.setdefault("tags", {})

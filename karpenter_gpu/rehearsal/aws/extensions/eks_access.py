@@ -22,6 +22,7 @@ Document = dict[str, Any]
 POD_IDENTITY_AUDIENCE: Final = "pods.eks.amazonaws.com"
 _ARN: Final = re.compile(r"arn:[a-z-]+:iam::\d{12}:(role|user|root)(/.+)?")
 _NODE: Final = "system:node:{{EC2PrivateDNSName}}"
+_FARGATE_NODE: Final = "system:node:{{SessionName}}"
 # What EKS gives a type of entry by itself.
 _GROUPS: Final = {
     "EC2_LINUX": ["system:nodes"],
@@ -52,7 +53,7 @@ def _standard_name(principal: str) -> str:
 def entry(world: World, cluster: str, principal: str, asked: Mapping[str, Any]) -> Document:
     """An access entry as DescribeAccessEntry answers."""
     kind = asked.get("type") or "STANDARD"
-    node = kind != "STANDARD"
+    node, names = kind != "STANDARD", {"FARGATE_LINUX": _FARGATE_NODE}
     _, _, resource = principal.rpartition(":")
     path = f"{resource.split('/')[0]}/{world.account}/{resource.split('/')[-1]}/{uuid.uuid4()}"
     return {
@@ -63,7 +64,7 @@ def entry(world: World, cluster: str, principal: str, asked: Mapping[str, Any]) 
         "createdAt": utcnow(),
         "modifiedAt": utcnow(),
         "tags": dict(asked.get("tags") or {}),
-        "username": _NODE if node else asked.get("username") or _standard_name(principal),
+        "username": names.get(kind, _NODE) if node else asked.get("username") or _standard_name(principal),
         "type": kind,
     }
 

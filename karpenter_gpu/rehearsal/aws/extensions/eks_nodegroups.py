@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from moto.core.utils import utcnow
 
+from karpenter_gpu.rehearsal.aws.extensions.amis import LAST_AL2_MINOR
 from karpenter_gpu.rehearsal.aws.extensions.eks import Cluster, Clusters, in_use, invalid, not_found
 from karpenter_gpu.rehearsal.aws.extensions.eks_access import entry
 from karpenter_gpu.rehearsal.aws.wire import AwsError, Call
@@ -74,6 +75,9 @@ class Nodegroups:
             raise AwsError("InvalidRequestException", text)
         if not self._role_exists(asked["nodeRole"]):
             raise invalid(f"The role with name {asked['nodeRole'].split('/')[-1]} cannot be found.")
+        version = asked.get("version") or cluster.shown["version"]
+        if asked.get("amiType", "").startswith("AL2_") and int(version.split(".")[1]) > LAST_AL2_MINOR:
+            raise invalid(f"Requested AMI for this version {version} is not supported: {asked['amiType']}")
         with self._clusters.lock:
             if name in cluster.nodegroups:
                 text = f"NodeGroup already exists with name {name} and cluster name {cluster.name}"

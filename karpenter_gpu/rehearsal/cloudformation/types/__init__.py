@@ -5,9 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from karpenter_gpu.rehearsal.cloudformation.resource import Context, Made, Properties, ResourceType
-from karpenter_gpu.rehearsal.cloudformation.types import ec2, ecr, eks, events, iam, kms, lambda_, logs, s3, sqs, ssm
+from karpenter_gpu.rehearsal.cloudformation.types import (
+    ec2,
+    ecr,
+    eks,
+    events,
+    iam,
+    kms,
+    lambda_,
+    logs,
+    s3,
+    sqs,
+    ssm,
+    stepfunctions,
+)
 
 __all__ = ["TYPES"]
+
+SERVICES = (ec2, ecr, eks, events, iam, kms, lambda_, logs, s3, sqs, ssm, stepfunctions)
 
 
 def _note(context: Context, _properties: Properties) -> Made:
@@ -30,6 +45,6 @@ TYPES: Mapping[str, ResourceType] = {
     row.name: row
     for row in (
         METADATA,
-        *(row for service in (ec2, ecr, eks, events, iam, kms, lambda_, logs, s3, sqs, ssm) for row in service.ROWS),
+        *(row for service in SERVICES for row in service.ROWS),
     )
 }

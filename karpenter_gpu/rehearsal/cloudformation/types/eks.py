@@ -271,6 +271,23 @@ def _update_nodegroup(context: Context, keys: Keys, old: Properties, new: Proper
         _asked(context, "update_nodegroup_config", keys, **changed)
 
 
+# AWS::EKS::FargateProfile
+
+
+def _profile_given(context: Context, properties: Properties) -> dict[str, Any]:
+    """A template has labels as a list, the API as a map."""
+    given = {"FargateProfileName": context.name(100), **properties}
+    selectors = []
+    for selector in properties.get("Selectors", ()):
+        labels = {label["Key"]: label["Value"] for label in selector.get("Labels") or ()}
+        selectors.append({**selector, **({"Labels": labels} if labels else {})})
+    return {**given, "Selectors": selectors}
+
+
+def _nothing_else(_context: Context, _keys: Keys, _old: Properties, _new: Properties) -> None:
+    """Tags are all that can be changed."""
+
+
 # AWS::EKS::Addon
 
 
@@ -337,6 +354,8 @@ def _split(separator: str, *names: str) -> Callable[[str], Keys]:
     """The last parts of a physical id, by what they are."""
     return lambda physical: dict(zip(names, physical.split(separator)[-len(names) :], strict=True))
 
+
+PROFILE = frozenset({"ClusterName", "FargateProfileName", "PodExecutionRoleArn", "Selectors", "Subnets"})
 
 KINDS = (
     Kind(
@@ -431,6 +450,19 @@ KINDS = (
         },
         given=_nodegroup_given,
         update=_update_nodegroup,
+    ),
+    Kind(
+        "AWS::EKS::FargateProfile",
+        "fargate_profile",
+        "fargateProfile",
+        "fargateProfileArn",
+        keys=_split("|", "ClusterName", "FargateProfileName"),
+        id=lambda profile: f"{profile['clusterName']}|{profile['fargateProfileName']}",
+        properties=PROFILE,
+        replaced_by=PROFILE,
+        attributes=lambda profile: {"Arn": profile["fargateProfileArn"]},
+        given=_profile_given,
+        update=_nothing_else,
     ),
     Kind(
         "AWS::EKS::Addon",
