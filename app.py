@@ -25,7 +25,7 @@ def main() -> int:
     app = cdk.App(context=json.loads((HERE / "cdk.json").read_text())["context"], outdir=str(out))
     cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app))
     try:
-        platform = platform_from_context(app.node.get_all_context())
+        platform = platform_from_context(app.node.get_all_context(), here=_credentials())
         EksGpuStack(
             app,
             "EksGpuStack",
@@ -61,13 +61,19 @@ def main() -> int:
 
 
 def _environment(account: str | None, region: str | None) -> cdk.Environment | None:
-    """Account and region as the settings say, or as the CLI's credentials do; else the stack is for any.
+    """Account and region as the settings say, or as the CLI's credentials do; else the stack is for any."""
+    if account is None and region is None:
+        account, region = _credentials() or (None, None)
+    return cdk.Environment(account=account, region=region) if account or region else None
+
+
+def _credentials() -> tuple[str, str] | None:
+    """Account and region of the CLI's credentials.
 
     Without credentials the CLI still names a region, us-east-1, which nobody has chosen.
     """
-    if account is None and region is None and os.environ.get("CDK_DEFAULT_ACCOUNT"):
-        account, region = os.environ["CDK_DEFAULT_ACCOUNT"], os.environ["CDK_DEFAULT_REGION"]
-    return cdk.Environment(account=account, region=region) if account or region else None
+    account = os.environ.get("CDK_DEFAULT_ACCOUNT")
+    return (account, os.environ["CDK_DEFAULT_REGION"]) if account else None
 
 
 def _leave_nothing_deployable(out: Path) -> None:

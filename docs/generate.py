@@ -30,14 +30,14 @@ class Row(NamedTuple):
     test: str
 
 
-COMES = "comes with the rehearsal"
+REHEARSED = "rehearsal/test_rehearsals.py::test_the_walkthrough_plays_on_its_own_versions"
 
 WALKTHROUGH = (
     Row("`KARPENTER_NAMESPACE=kube-system`", "settings.karpenter:KarpenterSettings", "cdk/test_parts.py::test_charts_come_from_the_public_registry_in_the_version_asked_for"),
-    Row("`CLUSTER_NAME=`", "settings.cluster:NewCluster", "settings/test_cluster.py::test_one_fault_is_one_sentence"),
+    Row("`CLUSTER_NAME=`", "settings.existing:ExistingCluster", "test_look_up.py::test_the_walkthrough_begins_with_a_cluster_that_is_there"),
     Row("`AWS_PARTITION=aws`, or aws-cn, aws-us-gov", "policies.controller:Names", "test_partitions.py::test_no_arn_or_address_of_one_partition_is_written_out"),
     Row("`AWS_REGION=$(aws configure list …)`", "settings.platform:Platform", "test_app.py::test_the_clis_region_counts_only_with_credentials"),
-    Row("`OIDC_ENDPOINT=$(aws eks describe-cluster …)`", "cdk.cluster:EksCluster", "cdk/test_parts.py::test_the_oidc_provider_is_native_and_for_sts"),
+    Row("`OIDC_ENDPOINT=$(aws eks describe-cluster …)`", "cdk.look_up:look_up", "test_look_up.py::test_a_name_is_enough"),
     Row("`AWS_ACCOUNT_ID=$(aws sts get-caller-identity …)`", "settings.platform:Platform", "test_app.py::test_the_clis_region_counts_only_with_credentials"),
     Row("`K8S_VERSION=1.30`", "settings.cluster:NewCluster", "settings/test_context.py::test_the_default_profile_is_todays_and_the_walkthrough_its_own"),
     Row("`GPU_AMI_ID=$(aws ssm get-parameter …amazon-linux-2-gpu…)`", "cdk.gpu_pool:GpuPoolManifests", "cdk/test_parts.py::test_the_walkthroughs_image_is_read_from_its_parameter_at_deployment"),
@@ -51,10 +51,13 @@ WALKTHROUGH = (
     Row("`controller-policy.json`: PassNodeIAMRole, EKSClusterEndpointLookup", "policies.controller:controller_policies", "policies/test_controller.py::test_statements_are_upstreams_own"),
     Row("`controller-policy.json`: AllowScopedInstanceProfile…, AllowInstanceProfileReadActions", "policies.controller:controller_policies", "policies/test_controller.py::test_the_walkthroughs_instance_profile_actions_are_all_there"),
     Row("`aws iam put-role-policy KarpenterControllerPolicy-…`", "cdk.controller_role:ControllerRole", "cdk/test_parts.py::test_policies_name_the_cluster_in_their_condition_keys"),
-    Row("`for NODEGROUP in …; aws ec2 create-tags` on the node subnets", "cdk.discovery:Discovery", "cdk/test_parts.py::test_private_subnets_and_the_node_security_group_are_tagged_and_nothing_else"),
-    Row("`NODEGROUP=…`, `LAUNCH_TEMPLATE=…`, `SECURITY_GROUPS=…` (either way of finding them)", "cdk.discovery:Discovery", "cdk/test_parts.py::test_nodes_and_control_plane_reach_each_other_and_nobody_else_reaches_a_node"),
+    Row("`for NODEGROUP in $(aws eks list-nodegroups …)`, `aws eks describe-nodegroup … subnets`", "cdk.look_up:look_up", "test_look_up.py::test_nodes_go_to_the_subnets_of_every_node_group"),
+    Row("`aws ec2 create-tags` on the node subnets", "cdk.discovery:Discovery", "cdk/test_parts.py::test_private_subnets_and_the_node_security_group_are_tagged_and_nothing_else"),
+    Row("`SECURITY_GROUPS=$(aws eks describe-cluster … clusterSecurityGroupId)`", "cdk.look_up:look_up", "test_look_up.py::test_a_name_is_enough"),
+    Row("`LAUNCH_TEMPLATE=…`, `SECURITY_GROUPS=$(aws ec2 describe-launch-template-versions …)` (here a warning with this command, whose answer is `security_group_ids`)", "cdk.look_up:look_up", "test_look_up.py::test_a_launch_template_is_said_with_the_command_that_shows_its_security_groups"),
     Row("`aws ec2 create-tags` on the security group", "cdk.discovery:Discovery", "cdk/test_parts.py::test_private_subnets_and_the_node_security_group_are_tagged_and_nothing_else"),
-    Row("`kubectl edit configmap aws-auth` (here an access entry, which new clusters have instead)", "cdk.node_role:NodeRole", "cdk/test_parts.py::test_nodes_are_let_in_by_an_access_entry_without_policies"),
+    Row("`kubectl edit configmap aws-auth`, where the cluster knows nothing else", "cdk.node_role:NodeRole", "cdk/test_aws_auth_handler.py::test_one_entry_comes_and_goes_and_all_else_stays_to_the_last_blank"),
+    Row("the same, where it takes access entries", "cdk.node_role:NodeRole", "cdk/test_parts.py::test_nodes_are_let_in_by_an_access_entry_without_policies"),
     Row("`KARPENTER_VERSION=1.0.1`", "settings.karpenter:KarpenterSettings", "settings/test_context.py::test_the_default_profile_is_todays_and_the_walkthrough_its_own"),
     Row("`helm template karpenter oci://public.ecr.aws/karpenter/karpenter --version … --namespace …`", "cdk.charts:Charts", "cdk/test_parts.py::test_charts_come_from_the_public_registry_in_the_version_asked_for"),
     Row("`--set settings.clusterName`, `--set serviceAccount.annotations…role-arn`", "manifests.charts:controller_values", "cdk/test_parts.py::test_the_controller_is_told_its_queue_role_and_region"),
@@ -67,11 +70,11 @@ WALKTHROUGH = (
     Row("`cat <<EOF …` its EC2NodeClass", "manifests.node_class:ec2_node_class", "cdk/test_parts.py::test_every_pool_is_a_class_and_a_node_pool_that_names_it"),
     Row("`kubectl create -f …/v0.16.1/…/nvidia-device-plugin.yml`", "manifests.device_plugin:device_plugin", "cdk/test_parts.py::test_the_walkthroughs_device_plugin_is_0_16_1"),
     Row('the pod `ai-workload` with `nvidia.com/gpu: "1"`', "manifests.workload:ai_workload", "manifests/test_device_plugin.py::test_the_example_workload_fits_the_pools_of_both_profiles"),
-    Row("events: `FailedScheduling`, `Nominated`", COMES, ""),
+    Row("events: `FailedScheduling`, `Nominated`", "rehearsal.stories.scale:COMING", REHEARSED),
     Row("`kubectl logs -f -l app.kubernetes.io/instance=karpenter -n kube-system`", "stack:EksGpuStack", "test_stack.py::test_outputs_say_what_to_do_next"),
-    Row("log: found provisionable pod → computed, created, launched, registered, initialized nodeclaim", COMES, ""),
+    Row("log: found provisionable pod → computed, created, launched, registered, initialized nodeclaim", "rehearsal.stories.scale:COMING", REHEARSED),
     Row("`consolidateAfter: 1m`, `consolidationPolicy: WhenEmpty`", "manifests.node_pool:node_pool", "manifests/test_node_pool.py::test_empty_nodes_go_after_a_minute"),
-    Row("log: disrupting, tainted node, deleted node, deleted nodeclaim", COMES, ""),
+    Row("log: disrupting, tainted node, deleted node, deleted nodeclaim", "rehearsal.stories.scale:GOING", REHEARSED),
 )  # fmt: skip
 
 
@@ -82,16 +85,18 @@ def walkthrough() -> str:
         "",
         (
             "The project began with a walk-through of some forty shell commands that give GPUs to a cluster there is. Each is a "
-            "row; `make synth PROFILE=walkthrough` is all of them, on the versions it names. What only a running cluster can "
-            "show comes with the rehearsal, a later part of this project that deploys a template onto a local control plane."
+            "row; `make synth PROFILE=walkthrough-existing ARGS='-c cluster.name=…'` is all of them, on the versions it names: "
+            "the cluster is looked up by its name with your credentials. `make synth PROFILE=walkthrough` makes the cluster, "
+            "too, and needs none. What only a running cluster can show is shown by `make rehearse` with either profile."
         ),
         "",
         "| the walk-through | here | shown by |",
         "|---|---|---|",
     ]
-    for row in WALKTHROUGH:
-        here = row.covered_by if row.covered_by == COMES else f"`karpenter_gpu.{row.covered_by.replace(':', '.')}`"
-        lines.append(f"| {row.command} | {here} | {f'`tests/{row.test}`' if row.test else ''} |")
+    lines += [
+        f"| {row.command} | `karpenter_gpu.{row.covered_by.replace(':', '.')}` | `tests/{row.test}` |"
+        for row in WALKTHROUGH
+    ]
     return "\n".join(lines)
 
 

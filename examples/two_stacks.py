@@ -7,6 +7,7 @@ from karpenter_gpu import GpuPool, Karpenter
 
 # isort: split
 import aws_cdk as cdk
+from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_eks_v2 as eks
 from aws_cdk.lambda_layer_kubectl_v36 import KubectlV36Layer
 
@@ -19,6 +20,13 @@ cluster = eks.Cluster(
     version=eks.KubernetesVersion.V1_36,
     kubectl_provider_options=eks.KubectlProviderOptions(kubectl_layer=KubectlV36Layer(below, "Kubectl")),
     default_capacity_type=eks.DefaultCapacityType.NODEGROUP,
+    default_capacity=0,
+)
+cluster.add_nodegroup_capacity(
+    "System",
+    instance_types=[ec2.InstanceType("m6i.large")],
+    ami_type=eks.NodegroupAmiType.AL2023_X86_64_STANDARD,
+    min_size=2,
 )
 above = cdk.Stack(app, "Above")
 karpenter = Karpenter(above, "Karpenter", cluster=cluster, cluster_name="shared", kubernetes_version="1.36")

@@ -181,7 +181,7 @@ def _found(stack: Stack, platform: Platform) -> Platform:
     assert isinstance(platform.cluster, ExistingCluster)
     karpenter = platform.karpenter
     controllers = 0 if karpenter.on_fargate else int(karpenter.values.get("replicas", 2))
-    cluster, _ = look_up(stack, platform.cluster, controllers=controllers)
+    cluster = look_up(stack, platform.cluster, controllers=controllers)
     if cluster.kubernetes_version is not None:
         return replace(platform, cluster=cluster)
     tried = [_with_version(platform, cluster, minor) for minor in sorted(compat.KUBERNETES, reverse=True)]

@@ -7,9 +7,15 @@
 from __future__ import annotations
 
 import json
+import runpy
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
 from typing import Any
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
 
 ENTRY = "an access entry"
 CDKS_MAP = "aws-auth, which the CDK writes"
@@ -59,11 +65,34 @@ FORMS = (
     Form("`aws_eks_v2.Cluster` of the same app", "own_cluster", ENTRY, TAGS_MADE, PROVIDER_MADE),
     Form("`aws_eks_v2.Cluster` of another stack of the app", "two_stacks", ENTRY, TAGS_MADE, PROVIDER_MADE),
     Form("`aws_eks.Cluster` of the same app", "own_cluster_v1", CDKS_MAP, TAGS_MADE, PROVIDER_MADE),
+    Form(
+        "`aws_eks.Cluster` without nodes, the controller on Fargate",
+        "fargate_cluster_v1",
+        CDKS_MAP,
+        TAGS_MADE,
+        PROVIDER_MADE,
+    ),
     Form("`aws_eks_v2` import", "imported_cluster", ENTRY, TAGS_PUT, AGENT),
     Form("`aws_eks` import", "imported_cluster_v1", ONE_IN_THE_MAP, IDS, PROVIDER_FOUND),
     Form("`ExistingCluster`, all of it said", "aws_auth_cluster", ONE_IN_THE_MAP, TAGS_PUT, PROVIDER_FOUND, "scale"),
-    Form("`ExistingCluster`, by its name", "existing_cluster", ENTRY, TAGS_PUT, PROVIDER_FOUND),
+    Form("`ExistingCluster`, by its name", "existing_cluster", ENTRY, TAGS_PUT, PROVIDER_FOUND, "scale"),
 )
+
+
+@cache
+def synthesized(example: str) -> list[dict[str, Any]]:
+    """The templates of an example, those of stacks in stacks among them."""
+    import pytest
+    from aws_cdk import App
+
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        patch.setattr("aws_cdk.App", partial(App, outdir=folder))
+        # As the command line says whose credentials it has.
+        patch.setenv("CDK_DEFAULT_ACCOUNT", "111122223333")
+        patch.setenv("CDK_DEFAULT_REGION", "us-west-2")
+        runpy.run_path(str(EXAMPLES / f"{example}.py"), run_name="__main__")
+        assert (Path(folder) / "manifest.json").exists()
+        return [json.loads(path.read_text()) for path in Path(folder).glob("*.template.json")]
 
 
 def shown(templates: Iterable[Mapping[str, Any]]) -> tuple[str, str, str]:

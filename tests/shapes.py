@@ -34,6 +34,8 @@ from tests.graph import Graph
 ROOT = Path(__file__).parent.parent
 CONTEXT = json.loads((ROOT / "cdk.json").read_text())["context"]
 ACCOUNT = "111122223333"
+# What a test's own app is synthesized with: no copies of assets, and node groups of an image that there is.
+PLAIN = {"aws:cdk:disable-asset-staging": True, "@aws-cdk/aws-eks:defaultToAL2023": True}
 
 PLAIN_POOL = GpuPool(name="inference", gpu_names=("l4",), gpu_limit=8)
 

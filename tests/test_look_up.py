@@ -25,8 +25,8 @@ CLUSTER = {
 }
 
 
-def group(*subnets, nodes=2):
-    return {"Subnets": list(subnets), "ScalingConfig": {"DesiredSize": nodes}}
+def group(*subnets, nodes=2, **more):
+    return {"Subnets": list(subnets), "ScalingConfig": {"DesiredSize": nodes}, **more}
 
 
 def account(cluster=CLUSTER, **groups):
@@ -40,17 +40,24 @@ def account(cluster=CLUSTER, **groups):
 
 def answer(there, props):
     """As the CDK's command line answers a question: a list, or an error that it does not keep."""
-    kind, id = props["typeName"], props.get("exactIdentifier")
+    kind, id, paths = props["typeName"], props.get("exactIdentifier"), props["propertiesToReturn"]
     if id is None:
         assert props["resourceModel"] == {"ClusterName": "there"}
-        found = {name: has for (of, name), has in there.items() if of == kind}
+        # A list is of identifiers: its handler may call ListNodegroups alone.
+        found = {name: {"Id": name} for of, name in there if of == kind}
     elif (kind, id) in there:
         found = {id: there[kind, id]}
     else:
-        return {"$providerError": f"No resource of type {kind} with identifier: {id}"}
-    return [
-        {path: at(has, path) for path in props["propertiesToReturn"]} | {"Identifier": n} for n, has in found.items()
-    ]
+        return error(f"No resource of type {kind} with identifier: {id}")
+    try:
+        return [{path: at(has, path) for path in paths} | {"Identifier": name} for name, has in found.items()]
+    except KeyError as missing:
+        path = next(path for path in paths if missing.args[0] in path)
+        return error(f"Cannot read field {path}. {missing.args[0]} is not found.")
+
+
+def error(text):
+    return {"$providerError": text, "$dontSaveContext": True}
 
 
 def at(has, path):
@@ -62,8 +69,8 @@ def at(has, path):
 class Synthesis:
     """Rounds of synthesis, as the command line makes them, until nothing is asked."""
 
-    def __init__(self, tmp_path, there, cluster=ExistingCluster(name="there"), **more):  # noqa: B008
-        self.context, self.rounds, self.asked = {}, 0, []
+    def __init__(self, tmp_path, there, cluster=ExistingCluster(name="there"), kept=(), **more):  # noqa: B008
+        self.context, self.rounds, self.asked = dict(kept), 0, []
         while True:
             self.rounds += 1
             out = tmp_path / str(self.rounds)
@@ -77,6 +84,16 @@ class Synthesis:
             self.asked += [question["props"]["typeName"] for question in missing]
             self.context |= {question["key"]: answer(there, question["props"]) for question in missing}
         self.template = json.loads((out / "Platform.template.json").read_text())
+
+    @property
+    def kept(self):
+        """What the command line writes into cdk.context.json."""
+        return {key: value for key, value in self.context.items() if "$dontSaveContext" not in value}
+
+    @property
+    def warnings(self):
+        found = self.stack.node.metadata
+        return [str(one.data) for one in found if one.type == "aws:cdk:warning" and "security groups" in str(one.data)]
 
     def of_type(self, kind):
         return [one["Properties"] for one in self.template["Resources"].values() if one["Type"] == kind]
@@ -93,9 +110,15 @@ def test_a_name_is_enough(tmp_path):
 
 
 def test_what_was_found_is_kept_and_asked_no_more(tmp_path):
-    made = Synthesis(tmp_path, account())
+    made = Synthesis(tmp_path / "first", account())
     assert made.rounds == 3
-    assert sorted(made.asked) == ["AWS::EKS::Cluster", "AWS::EKS::Nodegroup", "AWS::EKS::Nodegroup"]
+    again = Synthesis(tmp_path / "again", {}, kept=made.kept)
+    assert (again.rounds, again.asked) == (1, [])
+    assert again.template == made.template
+
+
+def test_two_rounds_are_enough_for_a_node_group_that_is_named(tmp_path):
+    assert Synthesis(tmp_path, account(), ExistingCluster(name="there", node_group="system")).rounds == 2
 
 
 def test_nothing_is_asked_where_all_is_said(tmp_path):
@@ -186,6 +209,27 @@ def test_nodes_go_to_the_subnets_of_every_node_group(tmp_path):
             ),
         ),
         (
+            account(one=group("subnet-0123456789abcdef0"), two=group("subnet-0123456789abcdef0", nodes=0)),
+            {"cluster": ExistingCluster(name="there", node_group="two")},
+            "cluster.node_group: two of 'there' in account 111122223333 and region eu-west-1 has 0 node(s), and the",
+        ),
+        (
+            account({name: value for name, value in CLUSTER.items() if name != "AccessConfig"}),
+            {},
+            (
+                "cluster.authentication_mode: AWS does not tell AccessConfig.AuthenticationMode of 'there', so it cannot be "
+                "looked up; say it"
+            ),
+        ),
+        (
+            account(),
+            {"cluster": ExistingCluster(name="there", kubernetes_version="1.35")},
+            (
+                "cluster.kubernetes_version: '1.35' was said, and 'there' runs Kubernetes 1.36; say that, or leave it out "
+                "and it is looked up; what was found before is in cdk.context.json, and 'cdk context --clear' asks anew"
+            ),
+        ),
+        (
             account(CLUSTER | {"Version": "1.25"}),
             {},
             "cluster.kubernetes_version: 'there' runs Kubernetes 1.25, and this package knows 1.",
@@ -204,12 +248,12 @@ def test_a_cluster_that_will_not_do_is_said_in_one_sentence(tmp_path, there, mor
 
 
 def test_an_answer_that_the_command_line_could_not_get_is_told_with_the_way_around(tmp_path, monkeypatch):
-    monkeypatch.setitem(globals(), "answer", lambda *_: {"$providerError": "AccessDenied"})
+    monkeypatch.setitem(globals(), "answer", lambda *_: error("Encountered an error\nAccessDenied"))
     with pytest.raises(InvalidSettings) as caught:
         Synthesis(tmp_path, {})
     (fault,) = map(str, caught.value.faults)
     assert "'there' could not be looked up: " in fault
-    assert "AccessDenied; or say it yourself: cluster.kubernetes_version" in fault
+    assert "Encountered an error AccessDenied; or say it yourself: cluster.kubernetes_version" in fault
 
 
 def test_one_replica_runs_on_one_node(tmp_path):
@@ -217,11 +261,55 @@ def test_one_replica_runs_on_one_node(tmp_path):
     assert Synthesis(tmp_path, there, karpenter=KarpenterSettings(values={"replicas": 1})).rounds == 3
 
 
-def test_until_the_answer_comes_the_app_runs_with_settings_of_any_version(tmp_path):
-    old = platform("walkthrough")
+def test_the_walkthrough_begins_with_a_cluster_that_is_there(tmp_path):
+    then = platform("walkthrough-existing", account=ACCOUNT, region=REGION, **{"cluster.name": "there"})
     there = account(CLUSTER | {"Version": "1.30"})
-    made = Synthesis(tmp_path, there, karpenter=old.karpenter, pools=old.pools, device_plugin=old.device_plugin)
+    made = Synthesis(
+        tmp_path, there, then.cluster, karpenter=then.karpenter, pools=then.pools, device_plugin=then.device_plugin
+    )
     assert made.template["Metadata"]["karpenter-gpu:existing-cluster"]["KubernetesVersion"] == "1.30"
+    charts = {one["Release"]: one["Version"] for one in made.of_type("Custom::AWSCDK-EKS-HelmChart")}
+    assert charts == {"karpenter-crd": "1.0.1", "karpenter": "1.0.1"}
+
+
+LAUNCH_TEMPLATE = {"Id": "lt-0123456789abcdef0", "Name": "nodes", "Version": "3"}
+COMMAND = (
+    "aws ec2 describe-launch-template-versions --launch-template-id lt-0123456789abcdef0 --versions 3 --query "
+    "'LaunchTemplateVersions[0].LaunchTemplateData.[NetworkInterfaces[0].Groups||SecurityGroupIds]' --output text "
+    "--region eu-west-1"
+)
+
+
+def test_a_launch_template_is_said_with_the_command_that_shows_its_security_groups(tmp_path):
+    there = account(
+        plain=group("subnet-0123456789abcdef0"),
+        odd=group("subnet-0123456789abcdef0", LaunchTemplate=LAUNCH_TEMPLATE),
+    )
+    made = Synthesis(tmp_path / "first", there)
+    (warning,) = made.warnings
+    assert warning.startswith("node group 'odd' of 'there' has a launch template")
+    assert f'"{COMMAND}"' in warning
+    assert made.rounds == 3
+    again = Synthesis(tmp_path / "again", {}, kept=made.kept)
+    assert (again.rounds, again.warnings) == (1, [warning])
+
+
+def test_no_launch_template_is_looked_for_where_the_security_groups_are_said(tmp_path):
+    there = account(odd=group("subnet-0123456789abcdef0", LaunchTemplate=LAUNCH_TEMPLATE))
+    made = Synthesis(tmp_path, there, ExistingCluster(name="there", security_group_ids=("sg-0123456789abcdef9",)))
+    assert made.warnings == []
+    assert made.asked == ["AWS::EKS::Cluster", "AWS::EKS::Nodegroup", "AWS::EKS::Nodegroup"]
+
+
+def test_a_launch_template_that_could_not_be_asked_for_is_not_taken_for_none(tmp_path, monkeypatch):
+    known = answer
+
+    def throttled(there, props):
+        return error("Rate exceeded") if props["propertiesToReturn"] == ["LaunchTemplate"] else known(there, props)
+
+    monkeypatch.setitem(globals(), "answer", throttled)
+    with pytest.raises(InvalidSettings, match="AWS::EKS::Nodegroup there/system: Rate exceeded"):
+        Synthesis(tmp_path, account())
 
 
 @pytest.mark.parametrize("env", [None, cdk.Environment(region=REGION)])

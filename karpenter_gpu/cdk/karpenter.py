@@ -126,7 +126,7 @@ class Karpenter(Construct):
         faults = [
             *target.name_faults(cluster, cluster_name),
             *_kubernetes_faults(version, made),
-            *_faults(cluster_name, version, settings),
+            *_faults(cluster, cluster_name, version, settings),
             *_takeover_faults(scope, cluster, node_role, settings),
         ]
         if faults:
@@ -365,7 +365,7 @@ def _kubernetes_faults(given: str | None, made: str | None) -> Iterator[Fault]:
         yield Fault("kubernetes_version", f"{given!r} is not the cluster's Kubernetes, which is {made}; leave it out")
 
 
-def _faults(cluster_name: str, version: str | None, settings: KarpenterSettings) -> Iterator[Fault]:
+def _faults(cluster: Any, cluster_name: str, version: str | None, settings: KarpenterSettings) -> Iterator[Fault]:
     problem = cluster_name_problem(cluster_name)
     if problem:
         yield Fault("cluster_name", problem)
@@ -382,3 +382,4 @@ def _faults(cluster_name: str, version: str | None, settings: KarpenterSettings)
         )
     else:
         yield from rules.karpenter_supports(kubernetes, settings)
+        yield from target.image_faults(cluster, kubernetes)

@@ -5,11 +5,12 @@ The answers of the CDK's command line are kept in `cdk.context.json`; no call is
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from aws_cdk import ContextProvider, Stack
+from aws_cdk import ContextProvider, Stack, Validations
 
 from karpenter_gpu.errors import Fault, InvalidSettings
 from karpenter_gpu.settings import ExistingCluster
@@ -19,7 +20,11 @@ _PROVIDER: Final = "cc-api-provider"
 _ERROR: Final = "$providerError"
 _ASK_ANEW: Final = "what was found before is in cdk.context.json, and 'cdk context --clear' asks anew"
 
-# Where Cloud Control has each setting. Source: the resource schema of AWS::EKS::Cluster.
+_NODE_GROUP: Final = "AWS::EKS::Nodegroup"
+# As the command line says that an answer has not what was asked for; it then gives none of the rest either.
+_LACKS: Final = re.compile(r"Cannot read field ([A-Za-z]+(?:[.][A-Za-z]+)*)")
+
+# Where Cloud Control has each setting. Source: the resource schemas of AWS::EKS::Cluster and AWS::EKS::Nodegroup.
 _CLUSTER: Final = {
     "kubernetes_version": "Version",
     "authentication_mode": "AccessConfig.AuthenticationMode",
@@ -28,6 +33,10 @@ _CLUSTER: Final = {
     "cluster_security_group_id": "ClusterSecurityGroupId",
     "kubectl_in_vpc": "ResourcesVpcConfig.EndpointPrivateAccess",
 }
+_SUBNETS: Final = "Subnets"
+_NODES: Final = "ScalingConfig.DesiredSize"
+# Not every node group has one, and what may be missing must be asked for by itself.
+_TEMPLATE: Final = "LaunchTemplate"
 
 # What stands in for an answer that is still to come, so that the app can be run until all questions are known.
 _UNTIL_THEN: Final = {
@@ -41,64 +50,102 @@ _UNTIL_THEN: Final = {
 }
 
 
-def look_up(stack: Stack, cluster: ExistingCluster, *, controllers: int) -> tuple[ExistingCluster, bool]:
-    """A cluster with all that was left out, and whether every answer is there.
+def look_up(stack: Stack, cluster: ExistingCluster, *, controllers: int) -> ExistingCluster:
+    """A cluster with all that was left out.
 
-    While one is not, stand-ins are in its place, and only the Kubernetes version may still be left out.
+    While an answer is to come, a stand-in is in its place, and only the Kubernetes version may still be left out.
 
     Args:
-        stack: Of the account and region to look in.
+        stack: Of the account and region to look in; is told what could not be looked up.
 
         cluster: What is said of it.
 
         controllers: On how many nodes the controller runs.
 
     Raises:
-        InvalidSettings: It is not there, or has nowhere for the controller to run.
+        InvalidSettings: It is not there, is not what was said, or has nowhere for the controller to run.
     """
     unknown = cluster.unknown
     if not unknown:
-        return cluster, True
-    asked = {setting: path for setting, path in _CLUSTER.items() if setting in unknown}
+        return cluster
     found: dict[str, Any] = {setting: _UNTIL_THEN[setting] for setting in unknown}
-    # A mode that stands in must not ask for what only another would need.
-    complete = True
-    if asked:
-        answer = _one(stack, cluster, "AWS::EKS::Cluster", cluster.name, list(asked.values()))
-        complete = answer is not None
-        found |= {setting: answer[path] for setting, path in asked.items()} if answer else {}
+    # Its version is asked for even where it is said: what goes with a wrong one may not fit.
+    asked = {name: path for name, path in _CLUSTER.items() if name in {*unknown, "kubernetes_version"}}
+    answer = _one(stack, cluster, "AWS::EKS::Cluster", cluster.name, list(asked.values()))
+    if answer:
+        _agree(cluster, answer)
+        found |= {name: answer[path] for name, path in asked.items()}
     if "subnet_ids" in unknown:
         groups = _node_groups(stack, cluster)
-        if groups is None:
-            complete = False
-        else:
+        if groups is not None:
             _suffice(stack, cluster, groups, controllers)
-            found["subnet_ids"] = tuple(dict.fromkeys(id for group in groups for id in group["Subnets"]))
+            found["subnet_ids"] = tuple(dict.fromkeys(id for group in groups for id in group[_SUBNETS]))
     try:
-        return replace(cluster, **found), complete
+        return replace(cluster, **found)
     except InvalidSettings as error:
         raise InvalidSettings(fault.under("cluster") for fault in error.faults) from None
 
 
+def _agree(cluster: ExistingCluster, answer: Mapping[str, Any]) -> None:
+    """What was said of its version is so."""
+    said, runs = cluster.kubernetes_version, answer[_CLUSTER["kubernetes_version"]]
+    if said is not None and said != runs:
+        raise InvalidSettings(
+            [
+                Fault(
+                    "cluster.kubernetes_version",
+                    f"{said!r} was said, and {cluster.name!r} runs Kubernetes {runs}; say that, or leave it out and it is "
+                    f"looked up; {_ASK_ANEW}",
+                )
+            ]
+        )
+
+
 def _node_groups(stack: Stack, cluster: ExistingCluster) -> list[Mapping[str, Any]] | None:
     """The node group that was named, or all; None while an answer is to come."""
-    kind = "AWS::EKS::Nodegroup"
     if cluster.node_group:
         ids = [f"{cluster.name}/{cluster.node_group}"]
     else:
-        listed = _ask(
-            stack,
-            {"typeName": kind, "propertyMatch": {}, "resourceModel": {"ClusterName": cluster.name}},
-            ["NodegroupName"],
-        )
+        # A list has the identifiers, which come unasked, and need not have more.
+        query = {"typeName": _NODE_GROUP, "propertyMatch": {}, "resourceModel": {"ClusterName": cluster.name}}
+        listed = _ask(stack, query, [])
         if isinstance(listed, str):
             raise _not_found(stack, cluster, f"its node groups could not be listed: {listed}")
         if listed is None:
             return None
         ids = [one["Identifier"] for one in listed]
-    paths = ["NodegroupName", "Subnets", "ScalingConfig.DesiredSize"]
-    groups = [_one(stack, cluster, kind, id, paths) for id in ids]
+    groups = []
+    for id in ids:
+        group = _one(stack, cluster, _NODE_GROUP, id, ["NodegroupName", _SUBNETS, _NODES])
+        groups.append(group)
+        if not cluster.security_group_ids:
+            _look_for_template(stack, cluster, id, group)
     return None if None in groups else [group for group in groups if group is not None]
+
+
+def _look_for_template(stack: Stack, cluster: ExistingCluster, id: str, group: Mapping[str, Any] | None) -> None:
+    """Warn where nodes have security groups by a launch template, which Cloud Control does not tell.
+
+    The question goes along with the one about the node group. A node group without a template is an error of the
+    command line, which keeps none: where the one answer is kept and the other is not, there is no template.
+    """
+    query = {"typeName": _NODE_GROUP, "exactIdentifier": id}
+    answer = _ask(stack, query, [_TEMPLATE], anew=group is None)
+    if isinstance(answer, str) and not _LACKS.search(answer):
+        raise _not_found(stack, cluster, f"{_NODE_GROUP} {id}: {answer}")
+    if group is None or not isinstance(answer, list):
+        return
+    name, template = group["NodegroupName"], answer[0][_TEMPLATE]
+    which = f"id {template['Id']}" if "Id" in template else f"name {template['Name']}"
+    Validations.of(stack).add_warning(
+        f"karpenter-gpu:{name}-security-groups",
+        f"node group {name!r} of {cluster.name!r} has a launch template, whose security groups cannot be looked up: run "
+        f'"aws ec2 describe-launch-template-versions --launch-template-{which} --versions {template["Version"]} --query '
+        "'LaunchTemplateVersions[0].LaunchTemplateData.[NetworkInterfaces[0].Groups||SecurityGroupIds]' --output text "
+        f"--region {stack.region}\", and say them as cluster.security_group_ids, or the cluster's own if there are none; "
+        "until then GPU nodes get the cluster's own, and where the others have not, the deployment fails before it "
+        "changes anything",
+    )
 
 
 def _suffice(stack: Stack, cluster: ExistingCluster, groups: Sequence[Mapping[str, Any]], controllers: int) -> None:
@@ -115,7 +162,7 @@ def _suffice(stack: Stack, cluster: ExistingCluster, groups: Sequence[Mapping[st
                 )
             ]
         )
-    nodes = sum(int(group["ScalingConfig.DesiredSize"]) for group in groups)
+    nodes = sum(int(group[_NODES]) for group in groups)
     if nodes < controllers:
         names = ", ".join(str(group["NodegroupName"]) for group in groups)
         raise InvalidSettings(
@@ -138,19 +185,24 @@ def _one(stack: Stack, cluster: ExistingCluster, kind: str, id: str, paths: Sequ
 
 
 def _not_found(stack: Stack, cluster: ExistingCluster, why: str) -> InvalidSettings:
-    missing = "No resource of type AWS::EKS::Cluster" in why
-    there = f"there is no EKS cluster {cluster.name!r} in account {stack.account} and region {stack.region}"
-    if missing:
+    """What to do about an error of the command line."""
+    lacks = _LACKS.search(why)
+    if "No resource of type AWS::EKS::Cluster" in why:
         fault = Fault(
             "cluster.name",
-            f"{there}; see 'aws eks list-clusters --region {stack.region}', or say the region it is in, as in "
-            "region=eu-west-1",
+            f"there is no EKS cluster {cluster.name!r} in account {stack.account} and region {stack.region}; see 'aws eks "
+            f"list-clusters --region {stack.region}', or say the region it is in, as in region=eu-west-1",
         )
-    elif "No resource of type AWS::EKS::Nodegroup" in why:
+    elif f"No resource of type {_NODE_GROUP}" in why:
         fault = Fault(
             "cluster.node_group",
-            f"{cluster.node_group!r} is not a node group of cluster {cluster.name!r}; see 'aws eks list-nodegroups "
+            f"{why.rpartition('/')[2]!r} is not a node group of cluster {cluster.name!r}; see 'aws eks list-nodegroups "
             f"--cluster-name {cluster.name} --region {stack.region}'",
+        )
+    elif lacks and lacks[1] in _CLUSTER.values():
+        setting = next(name for name, path in _CLUSTER.items() if path == lacks[1])
+        fault = Fault(
+            f"cluster.{setting}", f"AWS does not tell {lacks[1]} of {cluster.name!r}, so it cannot be looked up; say it"
         )
     else:
         settings = ", ".join(f"cluster.{name}" for name in cluster.unknown)
@@ -158,15 +210,22 @@ def _not_found(stack: Stack, cluster: ExistingCluster, why: str) -> InvalidSetti
     return InvalidSettings([fault])
 
 
-def _ask(stack: Stack, query: Mapping[str, Any], paths: Sequence[str]) -> list[dict[str, Any]] | str | None:
-    """What the command line found, what kept it from finding it, or None while it has not looked."""
+def _ask(
+    stack: Stack, query: Mapping[str, Any], paths: Sequence[str], *, anew: bool = True
+) -> list[dict[str, Any]] | str | None:
+    """What the command line found, what kept it from finding it, or None while it has not looked.
+
+    Args:
+        anew: Whether it is to look where it has not.
+    """
     props = {**query, "propertiesToReturn": list(paths)}
     key = ContextProvider.get_key(stack, provider=_PROVIDER, props=props).key
     kept = stack.node.try_get_context(key)
     if isinstance(kept, Mapping) and _ERROR in kept:
-        return str(kept[_ERROR])
+        return " ".join(str(kept[_ERROR]).split())
     if kept is None:
-        ContextProvider.get_value(stack, provider=_PROVIDER, props=props, dummy_value=[])
+        if anew:
+            ContextProvider.get_value(stack, provider=_PROVIDER, props=props, dummy_value=[])
         return None
     answer: list[dict[str, Any]] = kept
     return answer

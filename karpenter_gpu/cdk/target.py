@@ -15,14 +15,17 @@ from aws_cdk import aws_eks_v2 as eks_v2
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
+from karpenter_gpu import compat
 from karpenter_gpu.cdk.tokens import known
 from karpenter_gpu.errors import Fault
 from karpenter_gpu.settings.existing import API, API_AND_CONFIG_MAP, CONFIG_MAP
+from karpenter_gpu.versions import Minor
 
 MODES: Final = (API, API_AND_CONFIG_MAP, CONFIG_MAP)
 
 # Groups of nodes that a cluster made in this app may have under it.
 _NODES: Final = (eks_v1.Nodegroup, eks_v1.FargateProfile, eks_v2.Nodegroup, eks_v2.FargateProfile)
+_NODE_GROUPS: Final = (eks_v1.CfnNodegroup, eks_v2.CfnNodegroup)
 _SELF_MANAGED: Final = "AWS::AutoScaling::AutoScalingGroup"
 
 
@@ -224,6 +227,19 @@ def _mode_faults(cluster: Any, said: str | None) -> Iterator[Fault]:
             "kubectl_role_arn, or open the cluster for access entries: aws eks update-cluster-config --access-config "
             f"authenticationMode={API_AND_CONFIG_MAP}",
         )
+
+
+def image_faults(cluster: Any, kubernetes: Minor) -> Iterator[Fault]:
+    """Node groups of AL2, where it has no image; without a feature flag the CDK's own default is one."""
+    for group in cluster.node.find_all() if is_made(cluster) else ():
+        is_al2 = isinstance(group, _NODE_GROUPS) and (known(group.ami_type) or "").startswith("AL2_")
+        if is_al2 and kubernetes > compat.AL2_LAST_KUBERNETES:
+            yield Fault(
+                "cluster",
+                f"its node group {group.node.path} asks for AL2, which has no image for Kubernetes {kubernetes}; give it "
+                "ami_type=NodegroupAmiType.AL2023_X86_64_STANDARD, or where it is the cluster's default capacity set the "
+                "feature flag @aws-cdk/aws-eks:defaultToAL2023",
+            )
 
 
 def name_faults(cluster: Any, cluster_name: str) -> Iterator[Fault]:

@@ -295,6 +295,7 @@ class Account:
             public=self._parameter,
             types=find({**TYPES, nested.name: nested}, self._custom),
             heard=self._heard,
+            stacks=lambda: self.cloudformation.alive(),  # noqa: PLW0108 - which is made of this
         )
         return CloudFormation(Engine(surroundings), where=where, read=self._read, public=self._parameter)
 

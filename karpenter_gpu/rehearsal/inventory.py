@@ -88,6 +88,13 @@ class Part:
 
 PARTS = (
     Part("node group", "list_nodegroups", "nodegroups", "nodegroupName", "describe_nodegroup"),
+    Part(
+        "Fargate profile",
+        "list_fargate_profiles",
+        "fargateProfileNames",
+        "fargateProfileName",
+        "describe_fargate_profile",
+    ),
     Part("add-on", "list_addons", "addons", "addonName", "describe_addon"),
     Part("access entry", "list_access_entries", "accessEntries", "principalArn", "describe_access_entry"),
     Part("access of", "list_access_entries", "accessEntries", "principalArn", "list_associated_access_policies"),

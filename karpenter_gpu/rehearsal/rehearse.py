@@ -32,8 +32,8 @@ from karpenter_gpu.rehearsal.timeline import Moment, Timeline
 STACK = "AWS::CloudFormation::Stack"
 # A deploy takes a minute, and a destroy as long as the nodes drain, which nothing here should keep from it.
 LONGEST_SECONDS = 1200.0
-# What Kubernetes still does by itself: accounts for namespaces, objects whose owner is gone.
-SETTLE_SECONDS = 30.0
+# What Kubernetes still does by itself: accounts for namespaces, and pods whose node is gone, which it waits 40 s for.
+SETTLE_SECONDS = 90.0
 
 
 class Stage(Progress, Protocol):
@@ -139,7 +139,7 @@ class _Run:
                 if self.options.keep and account.clusters:
                     self.stage.kept(account)
                 if deployed and self._act("destroy", "cdk destroy", lambda: self._destroy(account)):
-                    left = differences(before, self._standing(account))
+                    left = differences(before, self._standing(account, before))
             unknown = [f"{one.service}:{one.action}: {one.reason}" for one in account.aws.unknown]
             unknown += [*account.aws.world.failures, *account.failures()]
         return self._result(left, tuple(unknown))
@@ -179,14 +179,14 @@ class _Run:
         return verdict != FAILED
 
     @staticmethod
-    def _standing(account: Account) -> Standing:
-        """What stands, when nothing changes any more by itself."""
+    def _standing(account: Account, was: Standing | None = None) -> Standing:
+        """What stands: in clusters, once it is what it was, or where that is not asked, once nothing changes by itself."""
         kubes = [plane.kube for plane in account.clusters.values()]
         now, end = inventory(account.aws.client, kubes), time.monotonic() + SETTLE_SECONDS
-        while kubes and time.monotonic() < end:
+        while kubes and now != was and time.monotonic() < end:
             time.sleep(1)
             before, now = now, inventory(account.aws.client, kubes)
-            if before == now:
+            if was is None and before == now:
                 break
         return now
 

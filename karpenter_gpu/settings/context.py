@@ -28,13 +28,21 @@ PROFILES = "profiles"
 _CDK_KEYS = frozenset({"cli-telemetry", "acknowledged-issue-numbers"})
 
 
-def platform_from_context(context: Mapping[str, Any]) -> Platform:
+def platform_from_context(context: Mapping[str, Any], *, here: tuple[str, str] | None = None) -> Platform:
     """The platform that a context describes.
+
+    Args:
+        context: As the CDK has it.
+
+        here: Account and region of the credentials at hand, in which a cluster that is there is looked up where the
+            settings do not say others.
 
     Raises:
         InvalidSettings: With every fault of the chosen profile and of every `-c`, all together.
     """
     document, faults = _document(context)
+    if here is not None and _is_there(document.get("cluster")):
+        document = {"account": here[0], "region": here[1], **document}
     try:
         platform = validated(Platform, document)
     except InvalidSettings as error:
@@ -86,12 +94,16 @@ def _faults_between_sound_parts(document: Mapping[str, Any]) -> Iterator[Fault]:
 
     pools, cluster = document.get("pools"), document.get("cluster")
     account, region = document.get("account"), document.get("region")
-    is_there = isinstance(cluster, Mapping) and "existing" in cluster
     yield from faults_between(
-        cluster=sound(ExistingCluster if is_there else NewCluster, cluster),
+        cluster=sound(ExistingCluster if _is_there(cluster) else NewCluster, cluster),
         karpenter=sound(KarpenterSettings, document.get("karpenter", {})),
         pools=tuple(filter(None, (sound(GpuPool, pool) for pool in pools))) if isinstance(pools, list) else (),
         account=account if isinstance(account, str) else None,
         region=region if isinstance(region, str) else None,
         today=rules.today(),
     )
+
+
+def _is_there(cluster: object) -> bool:
+    """Whether a document is of a cluster that is there already."""
+    return isinstance(cluster, Mapping) and "existing" in cluster

@@ -26,14 +26,16 @@ class ExistingCluster:
     """An EKS cluster that is there already; its name alone is enough, and the rest is looked up.
 
     What is left out is asked for through the CDK's context when the app is synthesized with credentials, and kept in
-    `cdk.context.json`: commit that file, and synthesis needs no network from then on. `cdk context --clear` asks anew.
+    `cdk.context.json`: commit that file, and synthesis needs no network from then on, and where account and region are
+    said no credentials either. `cdk context --clear` asks anew.
 
     Args:
         name: Literal text: it stands inside IAM condition keys.
 
         existing: In `cdk.json`, what says that the cluster is there already.
 
-        kubernetes_version: Its minor, `1.36`. Left out: looked up.
+        kubernetes_version: Its minor, `1.36`. Left out: looked up; said, while anything else is looked up: held against
+            what is found.
 
         authentication_mode: `API`, `API_AND_CONFIG_MAP` or `CONFIG_MAP`. Nodes are let in by an access entry, and with
             `CONFIG_MAP` by an entry in the aws-auth config map. Left out: looked up.
@@ -51,7 +53,8 @@ class ExistingCluster:
         subnet_ids: Where GPU nodes go; they need a way out to AWS. Left out: the subnets of the node group, or of all.
 
         security_group_ids: Of the GPU nodes: what the node group's own nodes have, so that pods reach each other and
-            CoreDNS. Left out: the cluster's; where the nodes have others, the deployment fails and names them.
+            CoreDNS. Left out: the cluster's; a launch template of the node group may give its nodes others, and then a
+            warning says how to see them; where the nodes have others, the deployment fails and names them.
 
         discovery: `tags` puts `karpenter.sh/discovery=<name>` on those subnets and security groups at deployment, and
             takes away at destroy what it put; `ids` leaves them alone, and the pools select them by id.

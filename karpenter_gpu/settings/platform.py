@@ -30,9 +30,11 @@ class Platform:
 
         device_plugin: NVIDIA's.
 
-        account: Twelve digits. Left out: whichever account the stack is deployed to.
+        account: Twelve digits. Left out: whichever account the stack is deployed to; for a cluster that is there, that of
+            the credentials.
 
-        region: As in eu-west-1. Left out: whichever region the stack is deployed to; the VPC then has two zones.
+        region: As in eu-west-1. Left out: whichever region the stack is deployed to, and the VPC then has two zones; for
+            a cluster that is there, that of the credentials.
 
         stack_name: CloudFormation's name for the stack. Left out: `eks-gpu-<cluster>`.
 

@@ -15,7 +15,7 @@ from aws_cdk.assertions import Match, Template
 from aws_cdk.lambda_layer_kubectl_v36 import KubectlV36Layer
 
 from tests.graph import Graph
-from tests.shapes import ACCOUNT
+from tests.shapes import ACCOUNT, PLAIN
 
 ISSUER = "https://oidc.eks.eu-west-1.amazonaws.com/id/0123456789ABCDEF"
 SUBNETS = ("subnet-0123456789abcdef0", "subnet-0123456789abcdef1")
@@ -25,7 +25,7 @@ POOL = GpuPool(name="inference", gpu_names=("l4",), gpu_limit=8)
 
 
 def stack_in(app=None, id="Own"):
-    app = app or cdk.App(context={"aws:cdk:disable-asset-staging": True})
+    app = app or cdk.App(context=PLAIN)
     return cdk.Stack(app, id, env=cdk.Environment(account=ACCOUNT, region="eu-west-1"))
 
 
@@ -301,6 +301,20 @@ def test_the_mode_of_a_cluster_of_this_app_is_read_and_not_asked():
     assert fault == "authentication_mode: 'API' is not the cluster's, which is CONFIG_MAP; leave it out"
 
 
+@pytest.mark.parametrize("version", ["1.32", "1.33"])
+def test_nodes_of_an_image_that_there_is_not_are_found_at_synthesis(version):
+    stack = cdk.Stack(cdk.App(context=PLAIN | {"@aws-cdk/aws-eks:defaultToAL2023": False}), "Own")
+    cluster = made_v1(stack)
+    more = {"cluster_name": "training", "kubernetes_version": version, "settings": KarpenterSettings(version="1.12.1")}
+    if version == "1.32":
+        Karpenter(stack, "K", cluster=cluster, **more)
+        return
+    (fault,) = faults(lambda: Karpenter(stack, "K", cluster=cluster, **more))
+    assert fault.startswith(
+        "cluster: its node group Own/Cluster/NodegroupDefaultCapacity/Resource asks for AL2, which has"
+    )
+
+
 def test_a_cluster_in_auto_mode_is_refused_with_the_way_out():
     stack = stack_in()
     cluster = v2.Cluster(
@@ -328,7 +342,7 @@ def test_on_fargate_the_controller_asks_the_vpcs_dns_and_cannot_have_a_pod_ident
 
 @pytest.mark.parametrize("make", [made_v1, None])
 def test_the_cluster_may_be_in_one_stack_and_karpenter_in_another(make):
-    app = cdk.App(context={"aws:cdk:disable-asset-staging": True})
+    app = cdk.App(context=PLAIN)
     below, above = stack_in(app, "Below"), stack_in(app, "Above")
     if make:
         cluster = make(below)
@@ -353,7 +367,7 @@ def test_the_cluster_may_be_in_one_stack_and_karpenter_in_another(make):
 
 
 def test_the_same_pools_go_on_many_clusters_of_one_app():
-    app = cdk.App(context={"aws:cdk:disable-asset-staging": True})
+    app = cdk.App(context=PLAIN)
     for place in range(3):
         stack = stack_in(app, f"Stack{place}")
         cluster = v2.Cluster(

@@ -15,13 +15,13 @@ from aws_cdk.assertions import Template
 from aws_cdk.lambda_layer_kubectl_v36 import KubectlV36Layer
 
 from tests.graph import Graph
-from tests.shapes import ACCOUNT, CONTEXT
+from tests.shapes import ACCOUNT, CONTEXT, PLAIN
 
 POOL = GpuPool(name="h100", gpu_names=("h100",), gpu_limit=16)
 
 
 def own_stack(**env):
-    app = cdk.App(context={"aws:cdk:disable-asset-staging": True})
+    app = cdk.App(context=PLAIN)
     return cdk.Stack(app, "Own", env=cdk.Environment(**env))
 
 
@@ -288,7 +288,7 @@ def test_flags_of_the_users_app_change_nothing_of_ours():
     flags = {key: value for key, value in CONTEXT.items() if key.startswith("@")}
 
     def ours(context):
-        stack = cdk.Stack(cdk.App(context=context | {"aws:cdk:disable-asset-staging": True}), "Own")
+        stack = cdk.Stack(cdk.App(context=context | PLAIN), "Own")
         karpenter = Karpenter(stack, "Karpenter", cluster=own_cluster(stack), cluster_name="training")
         karpenter.add_gpu_pool(POOL)
         resources = Template.from_stack(stack).to_json()["Resources"]

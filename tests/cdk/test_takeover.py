@@ -14,7 +14,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk.assertions import Template
 from aws_cdk.lambda_layer_kubectl_v36 import KubectlV36Layer
 
-from tests.cdk.test_forms import ADMIN, POOL, imported_v1, imported_v2, made_v1, of_type, on, stack_in
+from tests.cdk.test_forms import ADMIN, PLAIN, POOL, imported_v1, imported_v2, made_v1, of_type, on, stack_in
 from tests.graph import Graph
 from tests.shapes import ACCOUNT, synthesized, text_of
 
@@ -226,7 +226,7 @@ def test_what_is_no_role_is_refused():
 
 
 def test_aws_auth_of_a_stack_that_goes_first_cannot_name_what_comes_later():
-    app = cdk.App(context={"aws:cdk:disable-asset-staging": True})
+    app = cdk.App(context=PLAIN)
     below, above = stack_in(app, "Below"), stack_in(app, "Above")
     more = {"cluster": made_v1(below), "cluster_name": "training", "kubernetes_version": "1.36"}
     mine = iam.Role(above, "Mine", assumed_by=iam.ServicePrincipal("ec2.amazonaws.com"))
@@ -245,7 +245,7 @@ def test_aws_auth_of_a_stack_that_goes_first_cannot_name_what_comes_later():
 
 
 def test_a_v1_cluster_in_another_stack_that_takes_entries_can_be_taken_over():
-    app = cdk.App(context={"aws:cdk:disable-asset-staging": True})
+    app = cdk.App(context=PLAIN)
     below, above = stack_in(app, "Below"), stack_in(app, "Above")
     cluster = made_v1(below, authentication_mode=v1.AuthenticationMode.API_AND_CONFIG_MAP)
     more = {"cluster": cluster, "cluster_name": "training", "kubernetes_version": "1.36"}

@@ -50,9 +50,20 @@ class World:
                 public=lambda name: f"value of {name}",
                 types=lambda name: types[name] if name in types else unknown(name),
                 heard=self.heard.append,
+                stacks=lambda: self.stacks,
             )
         )
         self.stack = Stack("S", new_id("S", partition="aws", region="eu-west-1", account="1"))
+        self.stacks = [self.stack]
+
+    def below(self, **outputs):
+        """Another stack, which stands, with a thing and outputs."""
+        made = Stack("Below", new_id("Below", partition="aws", region="eu-west-1", account="1"))
+        made.parsed = {"Resources": {"Base": thing()}, "Outputs": outputs}
+        self.stacks.append(made)
+        self.engine.create(made)
+        assert made.status == "CREATE_COMPLETE"
+        return made
 
     def note(self, what):
         with self.lock:
@@ -162,6 +173,59 @@ def test_an_output_without_a_value_fails_the_stack(world):
     assert world.stack.status == "ROLLBACK_COMPLETE"
     assert "A has no attribute Colour" in world.reason("ROLLBACK_IN_PROGRESS")
     assert world.standing == {}
+
+
+EXPORTED = {"Value": {"Fn::GetAtt": ["Base", "Arn"]}, "Export": {"Name": {"Fn::Sub": "${AWS::StackName}:Arn"}}}
+
+
+def test_what_another_stack_exports_is_imported_by_its_name(world):
+    world.below(Arn=EXPORTED)
+    world.deploy({"A": thing(Size={"Fn::ImportValue": "Below:Arn"})})
+    assert world.standing["A-1"] == {"Size": "arn:Base-1"}
+
+
+def test_what_another_stack_gives_is_had_by_the_names_of_stack_and_output(world):
+    world.below(Arn={"Value": {"Fn::GetAtt": ["Base", "Arn"]}})
+    asked = {"StackName": "Below", "OutputName": "Arn", "Region": {"Ref": "AWS::Region"}}
+    world.deploy({"A": thing(Size={"Fn::GetStackOutput": asked})})
+    assert world.standing["A-1"] == {"Size": "arn:Base-1"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        ({"Fn::ImportValue": "Below:Other"}, "No export named Below:Other found"),
+        ({"Fn::GetStackOutput": {"StackName": "Below", "OutputName": "O"}}, "stack Below has no output O"),
+        (
+            {"Fn::GetStackOutput": {"StackName": "Below", "OutputName": "Arn", "Region": "us-east-1"}},
+            "stacks of its own region and account alone",
+        ),
+    ],
+)
+def test_what_no_stack_gives_fails_the_one_that_asks_for_it(world, asked, reason):
+    world.below(Arn=EXPORTED)
+    world.deploy({"A": thing(Size=asked)})
+    assert world.stack.status == "ROLLBACK_COMPLETE"
+    assert reason in world.reason("CREATE_FAILED")
+
+
+def test_a_stack_whose_export_is_in_use_is_not_deleted(world):
+    below = world.below(Arn=EXPORTED)
+    world.deploy({"A": thing(Size={"Fn::ImportValue": "Below:Arn"})})
+    world.engine.delete(below)
+    assert below.status == "DELETE_FAILED"
+    assert below.reason == "Export Below:Arn cannot be changed or deleted, as it is in use by S"
+    assert "Base-1" in world.standing
+    world.deploy({"A": thing()})
+    world.engine.delete(below)
+    assert below.status == "DELETE_COMPLETE"
+
+
+def test_an_export_that_another_stack_has_fails_the_second(world):
+    world.below(Arn=EXPORTED)
+    world.deploy({"A": thing()}, Outputs={"O": {"Value": "x", "Export": {"Name": "Below:Arn"}}})
+    assert world.stack.status == "ROLLBACK_COMPLETE"
+    assert "Export with name Below:Arn is already exported by stack Below" in world.reason("ROLLBACK_IN_PROGRESS")
 
 
 def test_events_tell_of_the_stack_and_of_each_resource(world):

@@ -26,6 +26,8 @@ def scope(**conditions):
         mappings=MAPPINGS,
         zones=("eu-west-1a", "eu-west-1b"),
         resources={"Vpc": Made("vpc-1", {"CidrBlock": "10.0.0.0/16", "Nested.Value": "deep", "Open": True})},
+        outputs={"Below": {"Out": "given"}},
+        exports={"Below:Out": "exported"},
     )
 
 
@@ -65,6 +67,8 @@ EXPRESSIONS = [
     ({"Fn::Or": [{"Condition": "No"}, {"Condition": "No"}]}, False),
     ({"Condition": "Yes"}, True),
     ({"Fn::Contains": [{"Ref": "Names"}, "y"]}, True),
+    ({"Fn::ImportValue": {"Fn::Join": [":", ["Below", "Out"]]}}, "exported"),
+    ({"Fn::GetStackOutput": {"StackName": "Below", "OutputName": "Out"}}, "given"),
     ({"Fn::Contains": [{"Ref": "Names"}, "z"]}, False),
 ]
 
@@ -105,7 +109,7 @@ def test_a_policys_condition_is_no_condition_of_the_template():
     ("expression", "said"),
     [
         ({"Fn::Transform": {}}, "Fn::Transform is an intrinsic function"),
-        ({"A": [{"Fn::ImportValue": "x"}]}, "Fn::ImportValue is an intrinsic function"),
+        ({"A": [{"Fn::Length": []}]}, "Fn::Length is an intrinsic function"),
         ({"Fn::Join": ["", []], "Other": 1}, "Fn::Join .* has others beside it"),
         ({"Ref": "Lost"}, "Lost is neither a parameter nor a resource"),
         ({"Fn::Sub": "${Lost.Arn}"}, "Lost is neither"),

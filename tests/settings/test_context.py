@@ -192,7 +192,15 @@ def test_keys_of_the_cdk_are_left_alone():
 
 @pytest.mark.parametrize("profile", CONTEXT["profiles"])
 def test_the_profiles_of_cdk_json_are_sound(profile):
-    assert platform_from_context(CONTEXT | {"profile": profile}).pools
+    # A cluster that is there is looked up in an account and a region.
+    where = {"account": "111122223333", "region": "eu-west-1"} if profile == "walkthrough-existing" else {}
+    assert platform_from_context(CONTEXT | {"profile": profile} | where).pools
+
+
+def test_the_walkthroughs_two_profiles_differ_in_the_cluster_alone():
+    new, existing = (CONTEXT["profiles"][name] for name in ("walkthrough", "walkthrough-existing"))
+    assert new | {"cluster": existing["cluster"]} == existing
+    assert existing["cluster"] == {"name": "walkthrough", "existing": True}
 
 
 def test_the_default_profile_is_todays_and_the_walkthrough_its_own():
@@ -218,3 +226,22 @@ def test_a_cluster_that_is_there_is_said_by_one_key():
     context = CONTEXT | {"profile": "walkthrough", "cluster.existing": "true", "account": "111122223333"}
     platform = platform_from_context(context | {"region": "eu-west-1", "cluster.name": "mine"})
     assert platform.cluster == ExistingCluster(name="mine", kubernetes_version="1.30")
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({}, ("111122223333", "eu-west-1")),
+        ({"region": "us-west-2"}, ("111122223333", "us-west-2")),
+        ({"account": "444455556666", "region": "us-west-2"}, ("444455556666", "us-west-2")),
+    ],
+)
+def test_a_cluster_that_is_there_is_looked_up_where_the_credentials_are_unless_told_otherwise(said, expected):
+    here = ("111122223333", "eu-west-1")
+    platform = platform_from_context(CONTEXT | {"profile": "walkthrough-existing"} | said, here=here)
+    assert (platform.account, platform.region) == expected
+
+
+def test_a_new_cluster_is_for_any_account_and_region_unless_told_otherwise():
+    platform = platform_from_context(CONTEXT, here=("111122223333", "eu-west-1"))
+    assert (platform.account, platform.region) == (None, None)

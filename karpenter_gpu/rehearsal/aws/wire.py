@@ -27,7 +27,12 @@ from werkzeug.exceptions import NotFound
 Environ = dict[str, Any]
 
 # Signing names that are not the names of botocore's models.
-_MODELS: Final = {"monitoring": "cloudwatch", "elasticloadbalancing": "elbv2", "states": "stepfunctions"}
+_MODELS: Final = {
+    "cloudcontrolapi": "cloudcontrol",
+    "elasticloadbalancing": "elbv2",
+    "monitoring": "cloudwatch",
+    "states": "stepfunctions",
+}
 _UNSIGNED_ACTIONS: Final = {"AssumeRoleWithWebIdentity": "sts", "AssumeRoleWithSAML": "sts"}
 _UNSIGNED_PATHS: Final = (
     (re.compile(r"^/clusters/[^/]+/assume-role-for-pod-identity$"), "eks-auth"),

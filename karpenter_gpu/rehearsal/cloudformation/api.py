@@ -150,11 +150,12 @@ class CloudFormation:
         self.stacks[found.id] = found
         return found
 
-    def _alive(self) -> Iterable[Stack]:
-        return (stack for stack in self.stacks.values() if stack.deleted is None)
+    def alive(self) -> Iterable[Stack]:
+        """The stacks that are not deleted."""
+        return (stack for stack in list(self.stacks.values()) if stack.deleted is None)
 
     def _DescribeStacks(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        stacks = [self.stack(asked["StackName"])] if "StackName" in asked else self._alive()
+        stacks = [self.stack(asked["StackName"])] if "StackName" in asked else self.alive()
         return {"Stacks": [self._described(stack) for stack in stacks]}
 
     def _described(self, stack: Stack) -> dict[str, Any]:
@@ -301,7 +302,7 @@ class CloudFormation:
     def _stack_for(self, name: str, type_: str) -> Stack:
         if type_ not in ("CREATE", "UPDATE"):
             raise ValidationError(f"the rehearsal does not know change sets of the type {type_}")
-        existing = next((stack for stack in self._alive() if name in (stack.name, stack.id)), None)
+        existing = next((stack for stack in self.alive() if name in (stack.name, stack.id)), None)
         if type_ == "CREATE":
             if existing and existing.status != "REVIEW_IN_PROGRESS":
                 raise ValidationError(
@@ -417,7 +418,13 @@ class CloudFormation:
         return {"HookResults": []}
 
     def _ListExports(self, _: Mapping[str, Any]) -> dict[str, Any]:
-        return {"Exports": []}
+        return {
+            "Exports": [
+                {"ExportingStackId": stack.id, "Name": name, "Value": value}
+                for stack in self.alive()
+                for name, value in stack.exports.items()
+            ]
+        }
 
     def _text(self, asked: Mapping[str, Any]) -> str:
         return str(asked["TemplateBody"]) if "TemplateBody" in asked else self._read(asked["TemplateURL"])

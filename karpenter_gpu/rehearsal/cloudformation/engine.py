@@ -84,6 +84,8 @@ class Stack:
     deleted: datetime | None = None
     standing: dict[str, Standing] = field(default_factory=dict)
     outputs: dict[str, str] = field(default_factory=dict)
+    exports: dict[str, str] = field(default_factory=dict)
+    imports: frozenset[str] = frozenset()
     events: list[Event] = field(default_factory=list)
 
     @property
@@ -107,6 +109,8 @@ class Surroundings:
         types: Finds how a resource type is made; `NotEmulated` for one it does not know.
 
         heard: Is told each event.
+
+        stacks: The stacks that there are.
     """
 
     context: Callable[[Stack, str], Context]
@@ -115,6 +119,7 @@ class Surroundings:
     public: Callable[[str], str]
     types: Callable[[str], ResourceType]
     heard: Callable[[Event], None] = lambda _: None
+    stacks: Callable[[], Iterable[Stack]] = tuple
 
 
 class Failed(Exception):
@@ -215,6 +220,9 @@ class Engine:
     def delete(self, stack: Stack) -> None:
         """Delete what stands, each resource after all that need it."""
         self._say(stack, "DELETE_IN_PROGRESS", "User Initiated")
+        if in_use := self._in_use(stack, {}):
+            self._say(stack, "DELETE_FAILED", in_use)
+            return
         left = self._delete_all(stack, dict(stack.standing), lambda standing: standing.policy in KEPT)
         if left:
             self._say(stack, "DELETE_FAILED", _left(left))
@@ -238,13 +246,38 @@ class Engine:
         if failures := _in_order(waits_for, step):
             raise failures[0]
         try:
-            stack.outputs = {
-                name: language.text(scope.value(output["Value"]))
+            given = {
+                name: output
                 for name, output in stack.parsed.get("Outputs", {}).items()
                 if "Condition" not in output or scope.condition(output["Condition"])
             }
+            outputs = {name: language.text(scope.value(output["Value"])) for name, output in given.items()}
+            exports = {
+                language.text(scope.value(output["Export"]["Name"])): outputs[name]
+                for name, output in given.items()
+                if "Export" in output
+            }
         except Exception as error:
             raise Failed("Outputs", _reason(error)) from error
+        if refused := self._taken(stack, exports) or self._in_use(stack, exports):
+            raise Failed("Outputs", refused)
+        stack.outputs, stack.exports, stack.imports = outputs, exports, frozenset(scope.imports)
+
+    def _others(self, stack: Stack) -> list[Stack]:
+        return [other for other in self._here.stacks() if other.id != stack.id]
+
+    def _taken(self, stack: Stack, exports: Mapping[str, str]) -> str:
+        """What cannot be exported, because another stack does it; empty when all can."""
+        taken = ((name, other) for other in self._others(stack) for name in other.exports if name in exports)
+        return next((f"Export with name {name} is already exported by stack {other.name}" for name, other in taken), "")
+
+    def _in_use(self, stack: Stack, exports: Mapping[str, str]) -> str:
+        """What another stack has imported and would lose by these exports; empty when it would lose nothing."""
+        used = ((name, other) for other in self._others(stack) for name in sorted(other.imports & set(stack.exports)))
+        lost = ((name, other) for name, other in used if exports.get(name) != stack.exports[name])
+        return next(
+            (f"Export {name} cannot be changed or deleted, as it is in use by {o.name}" for name, o in lost), ""
+        )
 
     def _bring(
         self, stack: Stack, name: str, resource: Mapping[str, Any], scope: language.Scope, needs: frozenset[str]
@@ -325,7 +358,16 @@ class Engine:
         pseudo = {**self._here.pseudo, "AWS::StackName": stack.name, "AWS::StackId": stack.id}
         pseudo["AWS::NotificationARNs"] = []
         conditions, mappings = parsed.get("Conditions", {}), parsed.get("Mappings", {})
-        return language.Scope(pseudo, parameters, conditions, mappings, self._here.zones)
+        others = self._others(stack)
+        return language.Scope(
+            pseudo,
+            parameters,
+            conditions,
+            mappings,
+            self._here.zones,
+            outputs={other.name: other.outputs for other in others},
+            exports={name: value for other in others for name, value in other.exports.items()},
+        )
 
     def _say(
         self,

@@ -56,6 +56,12 @@ class Scope:
         zones: The availability zones of the region.
 
         resources: What the resources made so far answer, by logical id.
+
+        outputs: What the other stacks give, by their names and those of their outputs.
+
+        exports: What stacks give to any other, by the name that they export it under.
+
+        imports: The names of exports that were asked for so far.
     """
 
     pseudo: Mapping[str, Any]
@@ -64,6 +70,9 @@ class Scope:
     mappings: Mapping[str, Any]
     zones: tuple[str, ...]
     resources: dict[str, Made] = field(default_factory=dict)
+    outputs: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    exports: Mapping[str, str] = field(default_factory=dict)
+    imports: set[str] = field(default_factory=set)
 
     def value(self, expression: Any) -> Any:
         """The value of an expression.
@@ -211,10 +220,32 @@ def _contains(scope: Scope, argument: Any) -> bool:
     return scope.value(argument[1]) in _items(scope, argument[0])
 
 
+def _import(scope: Scope, argument: Any) -> str:
+    name = text(scope.value(argument))
+    if name not in scope.exports:
+        raise RehearsalError(f"No export named {name} found")
+    scope.imports.add(name)
+    return scope.exports[name]
+
+
+def _output(scope: Scope, argument: Any) -> str:
+    asked = {key: text(value) for key, value in scope.value(argument).items()}
+    stack, output = asked.pop("StackName"), asked.pop("OutputName")
+    if asked.pop("Region", scope.ref("AWS::Region")) != scope.ref("AWS::Region") or asked:
+        raise NotEmulated(
+            f"Fn::GetStackOutput of {stack}: the rehearsal knows stacks of its own region and account alone, and was given {argument}"
+        )
+    if output not in scope.outputs.get(stack, {}):
+        raise RehearsalError(f"Fn::GetStackOutput: stack {stack} has no output {output}")
+    return scope.outputs[stack][output]
+
+
 FUNCTIONS: Mapping[str, Callable[[Scope, Any], Any]] = {
     "Ref": lambda scope, argument: scope.ref(argument),
     "Condition": lambda scope, argument: scope.condition(argument),
     "Fn::GetAtt": _get_att,
+    "Fn::GetStackOutput": _output,
+    "Fn::ImportValue": _import,
     "Fn::Sub": _sub,
     "Fn::If": _if,
     "Fn::Join": lambda scope, argument: str(argument[0]).join(map(text, _items(scope, argument[1]))),

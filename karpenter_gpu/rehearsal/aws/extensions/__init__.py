@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from karpenter_gpu.rehearsal.aws.extensions.cloudcontrol import CloudControl
 from karpenter_gpu.rehearsal.aws.extensions.ec2 import Ec2
 from karpenter_gpu.rehearsal.aws.extensions.ecr import EcrPublic
 from karpenter_gpu.rehearsal.aws.extensions.eks import Clusters, Eks
@@ -50,6 +51,7 @@ def extend(world: World) -> Extensions:
     roles, clusters = Roles(world), Clusters(world)
     identity = PodIdentity(clusters, roles)
     services = (
+        CloudControl(clusters),
         Ec2(world),
         EcrPublic(),
         Eks(clusters),
