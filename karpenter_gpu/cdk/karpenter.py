@@ -29,7 +29,7 @@ from karpenter_gpu.cdk.takeover import Takeover
 from karpenter_gpu.cdk.target import Target
 from karpenter_gpu.cdk.tokens import known
 from karpenter_gpu.errors import Fault, InvalidSettings
-from karpenter_gpu.manifests.charts import controller_values, crd_values
+from karpenter_gpu.manifests.charts import controller_values, crd_values, leader_lease
 from karpenter_gpu.settings import IRSA, DevicePlugin, GpuPool, KarpenterSettings, rules
 from karpenter_gpu.settings._types import cluster_name_problem
 from karpenter_gpu.settings.existing import API_AND_CONFIG_MAP, CONFIG_MAP, IDS, TAGS
@@ -192,6 +192,11 @@ class Karpenter(Construct):
             takeover = Takeover(self, "Takeover", cluster=self._cluster, settings=settings, queue_name=queue)
             self.charts.crds.node.add_dependency(takeover.resource)
             checked.append(takeover)
+        if not (settings.adopt or self._cluster.is_made):
+            # So that a destroy leaves nothing of Karpenter on a cluster that stays.
+            lease = self._cluster.manifest(self, "LeaderLease", leader_lease(settings.namespace))
+            lease.node.add_dependency(self.charts.crds)
+            self.charts.controller.node.add_dependency(lease)
         if not self._cluster.is_made:
             attachment = self._attachment(discovery, oidc_issuer if settings.identity == IRSA else None)
             # First, so that what is wrong with the cluster is said by it, and not by whoever fails of it.

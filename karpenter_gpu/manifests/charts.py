@@ -20,6 +20,15 @@ def crd_values(karpenter: KarpenterSettings) -> dict[str, Any]:
     return {"webhook": {"enabled": False}} if karpenter.release.line < compat.WEBHOOKS_UNTIL else {}
 
 
+def leader_lease(namespace: str) -> dict[str, Any]:
+    """The lease by which one of the controllers leads, which they would make themselves and nobody would take away.
+
+    Its name is the `LEADER_ELECTION_NAME` of Karpenter 1.0 to 1.15: pkg/operator/options/options.go of sigs.k8s.io/karpenter.
+    """
+    metadata = {"name": "karpenter-leader-election", "namespace": namespace}
+    return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata}
+
+
 def controller_values(
     karpenter: KarpenterSettings,
     *,

@@ -124,7 +124,7 @@ class KarpenterSettings:
     Args:
         version: A release of Karpenter 1.x; its IAM policy, event rules, chart values and fields follow from it.
 
-        namespace: Where the controller runs.
+        namespace: Where the controller runs. One that is not there is made, and stays at a destroy.
 
         identity: `irsa`, or `pod-identity`, which needs the EKS Pod Identity agent on the system nodes.
 

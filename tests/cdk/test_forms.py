@@ -181,16 +181,31 @@ def test_what_was_put_on_others_outlasts_the_gpu_nodes():
     assert attachment in graph.waits_for(gate)
 
 
-@pytest.mark.parametrize("mode", ["API", "CONFIG_MAP"])
-def test_what_is_wrong_with_the_cluster_is_found_before_anything_could_fail_of_it(mode):
+# In the first mode what looks for a Karpenter has an access entry, too.
+@pytest.mark.parametrize(("mode", "count"), [("API", 8), ("CONFIG_MAP", 7)])
+def test_what_is_wrong_with_the_cluster_is_found_before_anything_could_fail_of_it(mode, count):
     stack = stack_in()
     graph = Graph(on(imported_v1(stack), stack, authentication_mode=mode))
     (attachment,) = graph.of_type("Custom::KarpenterGpuAttachment")
     kinds = ("AWS::EKS::AccessEntry", "Custom::KarpenterGpuAwsAuth", "Custom::AWSCDK-EKS-HelmChart")
     manifests = "Custom::AWSCDK-EKS-KubernetesResource"
     after = [name for kind in (*kinds, manifests) for name in graph.of_type(kind)]
-    assert len(after) == (7 if mode == "API" else 6)  # What looks for a Karpenter has an entry, too.
+    assert len(after) == count
     assert [name for name in after if attachment not in graph.waits_for(name)] == []
+
+
+@pytest.mark.parametrize(("adopt", "leases"), [(False, 1), (True, 0)])
+def test_the_lease_of_the_controllers_goes_after_them_where_the_cluster_stays(adopt, leases):
+    stack = stack_in()
+    settings = KarpenterSettings(adopt=adopt)
+    graph = Graph(on(imported_v2(stack), stack, settings=settings))
+    found = [name for name in graph.of_type("Custom::AWSCDK-EKS-KubernetesResource") if "LeaderLease" in name]
+    assert len(found) == leases
+    crds, controller = (
+        next(name for name in graph.of_type("Custom::AWSCDK-EKS-HelmChart") if part in name)
+        for part in ("Crds", "Controller")
+    )
+    assert all(name in graph.waits_for(controller) and crds in graph.waits_for(name) for name in found)
 
 
 @pytest.mark.parametrize(
