@@ -119,6 +119,8 @@ class Account:
         self.clusters: dict[str, ControlPlane] = {}
         self.pods: dict[str, Pods] = {}
         self.fargate: dict[str, Fargate] = {}
+        # What the report must say about the versions that ran.
+        self.notes = list(programs.notes)
         # The issuer of a cluster that must have just that one, by its name.
         self.issuers: dict[str, str] = {}
         self.nodes = Nodes(lambda: self.aws, self.clusters)
@@ -240,10 +242,12 @@ class Account:
         registry = self.processes.start("registry", [self.programs.registry, "-port", str(port)])
         address = f"http://127.0.0.1:{port}"
         wait_for("the local registry", lambda: _serves(address), seconds=20, alive=[registry])
+        other = self.programs.neighbour
         for chart in self.assembly.charts:
-            folder = self.programs.charts / chart.path.rpartition("/")[2]
-            if folder.is_dir():
-                charts.push(folder, address, chart.path, chart.version)
+            releases = {chart.version: self.programs.charts, **({other.version: other.charts} if other else {})}
+            for version, folder in releases.items():
+                if (packed := folder / chart.path.rpartition("/")[2]).is_dir():
+                    charts.push(packed, address, chart.path, version)
         return address
 
     def _functions(self) -> Functions:
@@ -324,9 +328,10 @@ class Account:
             plane=plane,
             aws=self.aws,
             processes=self.processes,
-            program=self.programs.karpenter,
+            programs=self.programs.controllers,
             environment=self.environment,
             pod_identity=f"{self.aws.endpoint}{POD_IDENTITY}{name}",
+            notes=self.notes,
         )
         self.pods[name].start()
         self.fargate[name] = Fargate(plane, self.aws, self.nodes.refusals)

@@ -6,6 +6,7 @@ import os
 import shlex
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from karpenter_gpu.errors import KarpenterGpuError
 from karpenter_gpu.rehearsal import report
@@ -34,6 +36,8 @@ STYLES = {
     "event": "dim",
     "karpenter": "dim",
 }
+# Where there is no terminal to show a bar, a line is written this often: CI ends what is silent.
+LINE_EVERY_SECONDS = 30.0
 PLAIN_STATES = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "DELETE_COMPLETE", "ROLLBACK_COMPLETE")
 
 
@@ -79,6 +83,8 @@ def command(
             f"[bold red]the rehearsal stopped[/]: {escape(error.strerror or str(error))} {escape(str(error.filename or ''))}"
         )
         raise typer.Exit(2) from None
+    finally:
+        terminal.take_bar_away()
     raise typer.Exit(0 if result.passed else 1)
 
 
@@ -120,6 +126,9 @@ class Terminal:
         self._console = console
         self._follow = follow
         self._lock = threading.Lock()
+        columns = (TextColumn("[dim]{task.description}[/]"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self._bar = Progress(*columns, console=console, transient=True, refresh_per_second=4)
+        self._last_line = 0.0
 
     def say(self, text: str) -> None:
         """Show a line."""
@@ -128,8 +137,29 @@ class Terminal:
 
     def started(self, program: str, why: str) -> None:
         self.say(f"[dim]{escape(program)}: {escape(why)}[/]")
+        self._last_line = time.monotonic()
+
+    def advanced(self, program: str, what: str, done: int, of: int) -> None:
+        if self._console.is_interactive:
+            self._show_bar(f"{escape(program)}: {what}", done, of)
+        elif time.monotonic() - self._last_line >= LINE_EVERY_SECONDS:
+            self._last_line = time.monotonic()
+            self.say(f"[dim]{escape(program)}: {done}{f' of {of}' if of else ''} {what}[/]")
+
+    def _show_bar(self, description: str, done: int, of: int) -> None:
+        if not self._bar.tasks:
+            self._bar.add_task(description, total=None)
+            self._bar.start()
+        self._bar.update(self._bar.task_ids[0], description=description, completed=done, total=of or None)
+
+    def take_bar_away(self) -> None:
+        """Leave the terminal as it is without a bar."""
+        for task in self._bar.task_ids:
+            self._bar.remove_task(task)
+            self._bar.stop()
 
     def finished(self, program: str, seconds: float) -> None:
+        self.take_bar_away()
         self.say(f"[dim]{escape(program)}: there after {seconds:.0f} s[/]")
 
     def log(self, line: str) -> None:

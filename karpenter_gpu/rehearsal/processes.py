@@ -111,6 +111,7 @@ class Processes:
         env: Mapping[str, str] | None = None,
         input: str | None = None,
         timeout: float | None = None,
+        heard: Callable[[str], None] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Run a program to its end and take what it says; it ends with the rehearsal.
 
@@ -124,7 +125,12 @@ class Processes:
             input: What it reads; nothing when left out.
 
             timeout: Seconds after which it is killed and `subprocess.TimeoutExpired` raised; never when left out.
+
+            heard: Is told each line of its errors as it comes; then it has nothing to read and no timeout.
         """
+        if heard:
+            group = _in_group(self._watchdog.pid)
+            return run_captured(args, cwd=cwd or self.folder, env=_environment(env), heard=heard, **group)
         return subprocess.run(
             [str(arg) for arg in args],
             input=input,
@@ -152,6 +158,35 @@ class Processes:
         if self._watchdog.stdin:
             self._watchdog.stdin.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def run_captured(
+    args: Sequence[str | Path], *, heard: Callable[[str], None] = lambda _: None, **how: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end, with nothing to read and its output kept.
+
+    Args:
+        args: The program and its arguments.
+
+        heard: Is told each line of its errors as it comes.
+
+        how: What else `subprocess.Popen` takes.
+    """
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
+        text: dict[str, Any] = {"encoding": "utf-8", "errors": "replace", **how}
+        command, errors = [str(arg) for arg in args], []
+        with subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.PIPE, **text
+        ) as running:
+            try:
+                for line in running.stderr or ():
+                    errors.append(line)
+                    heard(line.rstrip("\n"))
+            except BaseException:
+                running.kill()
+                raise
+        output.seek(0)
+        return subprocess.CompletedProcess(command, running.returncode, output.read(), "".join(errors))
 
 
 def _in_group(leader: int) -> dict[str, Any]:

@@ -87,7 +87,12 @@ def rehearse(folder: Path, stage: Stage, options: Options = Options()) -> Result
     kubernetes, karpenter, program = assembly.kubernetes, assembly.karpenter, node()
     with Processes() as processes:
         built = programs(
-            kubernetes=kubernetes, karpenter=karpenter, progress=stage, cache=options.cache, run=processes.run
+            kubernetes=kubernetes,
+            karpenter=karpenter,
+            progress=stage,
+            neighbour=any(story.needs_neighbour for story in options.stories),
+            cache=options.cache,
+            run=processes.run,
         )
         run = _Run(assembly, built, processes, program, stage, options)
         return run.play()
@@ -142,16 +147,16 @@ class _Run:
                     left = differences(before, self._standing(account, before))
             unknown = [f"{one.service}:{one.action}: {one.reason}" for one in account.aws.unknown]
             unknown += [*account.aws.world.failures, *account.failures()]
-        return self._result(left, tuple(unknown))
+        return self._result(tuple(account.notes), left, tuple(unknown))
 
-    def _result(self, left: tuple[str, ...] | None, unknown: tuple[str, ...]) -> Result:
+    def _result(self, notes: tuple[str, ...], left: tuple[str, ...] | None, unknown: tuple[str, ...]) -> Result:
         seen = [instance for observer in self.observers for instance in list(observer.instances.values())]
         return Result(
             stacks=tuple(stack.name for stack in self.assembly.stacks),
             region=self.assembly.region,
             kubernetes=self.programs.kubernetes,
             karpenter=self.programs.karpenter_built,
-            notes=self.programs.notes,
+            notes=notes,
             outcomes=tuple(self.outcomes),
             moments=tuple(self.timeline),
             billed=tuple(Billed(i.id, i.type, i.pool, i.spot, i.began, i.ended, i.price) for i in seen),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeVar
@@ -13,7 +13,7 @@ from karpenter_gpu.errors import RehearsalError, StoryFailed
 from karpenter_gpu.labels import CAPACITY_TYPE, GPU_RESOURCE, NODEPOOL
 from karpenter_gpu.rehearsal.account import Account
 from karpenter_gpu.rehearsal.cluster.control_plane import ControlPlane
-from karpenter_gpu.rehearsal.cluster.kube import Document, Kube
+from karpenter_gpu.rehearsal.cluster.kube import Document, Kube, condition
 from karpenter_gpu.rehearsal.diagnosis import why
 from karpenter_gpu.rehearsal.observer import Instance, Observer
 from karpenter_gpu.rehearsal.timeline import Timeline
@@ -22,6 +22,7 @@ NAMESPACE = "rehearsal"
 NODEPOOLS = "/apis/karpenter.sh/v1/nodepools"
 NODECLAIMS = "/apis/karpenter.sh/v1/nodeclaims"
 NODES = "/api/v1/nodes"
+PODS = "/api/v1/pods"
 GPU_REQUIREMENT = "karpenter.k8s.aws/instance-gpu"
 DURATION = re.compile(r"(\d+)(h|m|s)")
 UNITS = {"h": "hours", "m": "minutes", "s": "seconds"}
@@ -44,6 +45,12 @@ class Pool:
     @property
     def name(self) -> str:
         return str(self.document["metadata"]["name"])
+
+    @property
+    def weight(self) -> int | None:
+        """How much Karpenter prefers it; None, which is 0, when it does not say."""
+        said = self.document["spec"].get("weight")
+        return None if said is None else int(said)
 
     @property
     def taints(self) -> list[Document]:
@@ -152,7 +159,7 @@ class Scene:
         found = [pool for one in self.kube.items(NODEPOOLS) if (pool := Pool(one)).is_gpu]
         if not found:
             raise StoryFailed("the cluster has no NodePool for GPUs")
-        return sorted(found, key=lambda pool: -pool.document["spec"].get("weight", 0))
+        return sorted(found, key=lambda pool: -(pool.weight or 0))
 
     def pool(self, wanted: Callable[[Pool], bool]) -> Pool | None:
         """The first GPU_RESOURCE pool of a kind."""
@@ -310,6 +317,25 @@ class Scene:
     def instance_of(self, node: str) -> str:
         """The id of a node's instance."""
         return str(self.node(node)["spec"]["providerID"]).rpartition("/")[2]
+
+    def controllers(self) -> list[Document]:
+        """The pods of Karpenter's controller that are not on their way out."""
+        found = self.kube.items(PODS, labelSelector="app.kubernetes.io/name=karpenter")
+        return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+
+    def renewed(self, old: Sequence[Document]) -> list[Document]:
+        """The new controllers, once as many are ready as there were old ones.
+
+        Raises:
+            StoryFailed: They do not come.
+        """
+        gone = {pod["metadata"]["uid"] for pod in old}
+
+        def ready() -> list[Document]:
+            new = [pod for pod in self.controllers() if pod["metadata"]["uid"] not in gone]
+            return new if len(new) == len(old) and all(condition(pod, "Ready") == "True" for pod in new) else []
+
+        return self.until("the new controllers to be ready", ready, seconds=90)
 
     def clear(self) -> None:
         """Take away what stories started, and tell the nodes that came for it to go."""

@@ -1,9 +1,13 @@
+import io
+
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from karpenter_gpu import cli
+from karpenter_gpu.errors import NotBuilt
 from karpenter_gpu.rehearsal import command
-from karpenter_gpu.rehearsal.command import app
+from karpenter_gpu.rehearsal.command import Terminal, app
 from karpenter_gpu.rehearsal.result import FAILED, PASSED, Outcome, Result
 
 RUNNER = CliRunner()
@@ -80,6 +84,59 @@ def test_a_full_disk_is_said_without_a_traceback(monkeypatch, tmp_path):
     code, said = run(tmp_path)
     assert code == 2
     assert "No space left on device /somewhere/etcd" in said
+
+
+@pytest.fixture
+def shown():
+    """A terminal, or what is none, and what is read on it."""
+
+    def make(**console):
+        file = io.StringIO()
+        terminal = Terminal(Console(file=file, width=100, **console), follow=False)
+        return terminal, file.getvalue
+
+    return make
+
+
+def test_a_terminal_shows_how_far_a_build_is_and_then_that_it_is_there(shown):
+    terminal, read = shown(force_terminal=True, force_interactive=True, color_system=None)
+    terminal.started("kwok 0.8.0", "building, about 2 min")
+    terminal.advanced("kwok 0.8.0", "modules downloaded", 7, 0)
+    terminal._bar.refresh()
+    terminal.advanced("kwok 0.8.0", "packages compiled", 412, 1180)
+    terminal._bar.refresh()
+    for part in ("kwok 0.8.0: modules downloaded", "7/?", "kwok 0.8.0: packages compiled", "412/1180"):
+        assert part in read()
+    terminal.finished("kwok 0.8.0", 61)
+    assert read().endswith("kwok 0.8.0: there after 61 s\n")
+    assert not terminal._bar.live.is_started
+
+
+def test_where_there_is_no_terminal_a_line_now_and_then_says_how_far_a_build_is(shown, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(command.time, "monotonic", lambda: now[0])
+    terminal, read = shown()
+    terminal.started("kwok 0.8.0", "building, about 2 min")
+    for done in range(1, 80):
+        now[0] += 1
+        terminal.advanced("kwok 0.8.0", "packages compiled", done, 1180)
+    assert read().splitlines()[1:] == [
+        "kwok 0.8.0: 30 of 1180 packages compiled",
+        "kwok 0.8.0: 60 of 1180 packages compiled",
+    ]
+
+
+def test_a_build_that_fails_leaves_no_bar(monkeypatch, tmp_path):
+    def fail(_, terminal, __):
+        terminal._console.is_interactive = True
+        terminal.advanced("kwok 0.8.0", "packages compiled", 1, 2)
+        bars.append(terminal._bar)
+        raise NotBuilt("cannot build kwok 0.8.0")
+
+    bars = []
+    monkeypatch.setattr(command, "rehearse", fail)
+    assert run(tmp_path)[0] == 2
+    assert not bars[0].live.is_started
 
 
 def test_without_the_extra_the_command_says_how_to_get_it(monkeypatch):

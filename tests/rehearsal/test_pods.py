@@ -50,6 +50,33 @@ def controllers(*made):
     return pods
 
 
+def runs(image, **built):
+    """The program that an image runs as, and what is noted of it when it runs twice."""
+    pods = Pods(None, None, None, built, {}, "")
+    programs = {pods._program(image) for _ in range(2)}
+    return programs.pop(), pods.notes
+
+
+@pytest.mark.parametrize(
+    "image", ["public.ecr.aws/karpenter/controller:1.14.1", "x/karpenter/controller:1.14.1@sha256:0f"]
+)
+def test_an_image_runs_as_the_program_of_its_tag(image):
+    assert runs(image, **{"1.14.3": "own", "1.14.1": "other"}) == ("other", [])
+
+
+@pytest.mark.parametrize(
+    "image", ["x/karpenter/controller:1.14.2", "x/karpenter/controller@sha256:0f", "x/sidecar:1.14.1"]
+)
+def test_an_image_whose_program_was_not_built_runs_as_the_stacks_and_that_is_noted_once(image):
+    program, (note,) = runs(image, **{"1.14.3": "own", "1.14.1": "other"})
+    assert program == "own"
+    assert note == f"the image {image} ran as that of Karpenter 1.14.3: no program was built for its tag"
+
+
+def test_a_controller_that_is_gone_tells_nothing_about_itself():
+    assert controllers({}).metrics("gone") == ""
+
+
 def test_a_controller_that_ended_once_is_no_trouble():
     assert controllers({"in_a_row": 1, "last_words": "a"}).trouble() == ""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from karpenter_gpu.errors import RehearsalError
-from karpenter_gpu.rehearsal.processes import Processes, free_port, wait_for
+from karpenter_gpu.rehearsal.processes import Processes, free_port, run_captured, wait_for
 
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
 
@@ -48,6 +48,28 @@ def test_what_a_process_says_is_in_its_log(processes):
     assert process.log == processes.folder / "talker.log"
     assert process.log.read_text() == "one\ntwo\nthree\n"
     assert process.last_words(2) == "two\nthree"
+
+
+def test_each_line_of_its_errors_is_told_while_a_program_runs(processes):
+    waits = "while [ ! -e heard ]; do sleep 0.05; done"
+    told = []
+
+    def heard(line):
+        told.append(line)
+        (processes.folder / "heard").touch()
+
+    done = processes.run(["timeout", "10", "sh", "-c", f"echo one >&2; {waits}; echo two"], heard=heard)
+    assert told == ["one"]
+    assert (done.returncode, done.stdout, done.stderr) == (0, "two\n", "one\n")
+
+
+def test_a_program_whose_lines_nobody_can_bear_is_ended(tmp_path):
+    def heard(line):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_captured(["sh", "-c", "echo $$ > pid; echo one >&2; exec sleep 600"], cwd=tmp_path, heard=heard)
+    assert not lives(int((tmp_path / "pid").read_text()))
 
 
 def test_a_process_has_only_the_environment_it_is_given(processes):

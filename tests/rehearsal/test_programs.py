@@ -40,10 +40,13 @@ class Silent:
     """A progress that remembers what it was told."""
 
     def __init__(self):
-        self.said = []
+        self.said, self.advances = [], []
 
     def started(self, program, why):
         self.said.append(f"{program}: {why}")
+
+    def advanced(self, program, what, done, of):
+        self.advances.append(f"{program}: {done} of {of} {what}")
 
     def finished(self, program, seconds):
         assert seconds >= 0
@@ -57,7 +60,7 @@ class Tools:
         self.absent, self.answer, self.fails, self.forbids = absent, answer, fails, forbids
         self.commands, self.go_mods, self.environments = [], {}, []
 
-    def __call__(self, args, *, cwd, env):
+    def __call__(self, args, *, cwd, env, heard=None):
         self.commands.append(list(args))
         self.environments.append(env)
         if args[1] == "install":
@@ -67,6 +70,11 @@ class Tools:
             return self.download(args[-1], Path(env["GOMODCACHE"]))
         if args[1:3] == ["mod", "edit"]:
             return done(Path(args[-1]).read_text())
+        if args[1] == "list":
+            heard("go: downloading example.com/one v1.0.0")
+            return done("example.com/one\n\nexample.com/main\n")
+        for line in ("example.com/one", "# example.com/one", "example.com/main"):
+            heard(line)
         return self.build(args, cwd)
 
     def download(self, wanted, modules):
@@ -120,10 +128,9 @@ def _no_toolchain(monkeypatch):
     monkeypatch.setattr(workshop.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**12, 0, 10**12))
 
 
-def rehearse(cache, run=None, kubernetes="1.36", karpenter="1.14.3", progress=None):
-    return programs(
-        kubernetes=kubernetes, karpenter=karpenter, progress=progress or Silent(), cache=cache, run=run or Tools()
-    )
+def rehearse(cache, run=None, kubernetes="1.36", karpenter="1.14.3", progress=None, **more):
+    how = {"progress": progress or Silent(), "cache": cache, "run": run or Tools()}
+    return programs(kubernetes=kubernetes, karpenter=karpenter, **how, **more)
 
 
 # Which versions.
@@ -171,6 +178,21 @@ def test_a_karpenter_that_cannot_be_built_gives_way_to_the_nearest(asked, built)
     assert str(recipes.nearest_karpenter(Version.parse(asked))) == built
 
 
+@pytest.mark.parametrize(
+    ("asked", "other"),
+    [
+        ("1.14.0", "1.14.1"),
+        ("1.14.1", "1.14.3"),
+        ("1.14.2", "1.14.1"),  # For which 1.14.3 runs already.
+        ("1.14.3", "1.14.1"),
+        ("1.0.1", "None"),
+        ("1.15.1", "None"),
+    ],
+)
+def test_the_neighbour_of_a_karpenter_is_the_next_newer_patch_or_else_the_next_older(asked, other):
+    assert str(recipes.neighbouring_karpenter(Version.parse(asked))) == other
+
+
 # What comes out.
 
 
@@ -208,6 +230,28 @@ def test_a_second_call_needs_no_right_to_write(tmp_path, monkeypatch):
     assert rehearse(tmp_path) == first
 
 
+def test_a_neighbour_is_built_only_when_it_is_wanted(tmp_path):
+    assert rehearse(tmp_path).neighbour is None
+    progress = Silent()
+    neighbour = rehearse(tmp_path, progress=progress, neighbour=True).neighbour
+    assert [said for said in progress.said if said.endswith("done")] == [
+        "Karpenter charts 1.14.1: done",
+        "karpenter 1.14.1: done",
+    ]
+    assert neighbour.version == "1.14.1"
+    assert "version: 1.14.1\n" in (neighbour.charts / "karpenter-crd" / "Chart.yaml").read_text()
+
+
+def test_controllers_are_found_by_the_version_that_their_image_says(tmp_path):
+    found = rehearse(tmp_path, karpenter="1.14.2", neighbour=True)
+    assert found.controllers == {"1.14.2": found.karpenter, "1.14.1": found.neighbour.controller}
+    assert found.karpenter.parent != found.neighbour.controller.parent
+
+
+def test_a_karpenter_without_a_neighbour_goes_without(tmp_path):
+    assert rehearse(tmp_path, karpenter="1.0.1", neighbour=True).neighbour is None
+
+
 def test_another_kubernetes_builds_only_its_own_programs(tmp_path):
     rehearse(tmp_path)
     progress = Silent()
@@ -219,6 +263,25 @@ def test_another_kubernetes_builds_only_its_own_programs(tmp_path):
         "kube-scheduler 1.30.14",
     ]
     assert "building, about" in started[0]
+
+
+def test_a_build_tells_what_it_downloads_and_compiles_and_of_how_much(tmp_path):
+    progress = Silent()
+    rehearse(tmp_path, progress=progress)
+    assert progress.advances[:3] == [
+        f"registry {recipes.REGISTRY}: 1 of 0 modules downloaded",
+        f"registry {recipes.REGISTRY}: 1 of 2 packages compiled",
+        f"registry {recipes.REGISTRY}: 2 of 2 packages compiled",
+    ]
+
+
+def test_what_is_compiled_is_counted_as_it_will_be_compiled(tmp_path):
+    tools = Tools()
+    rehearse(tmp_path, tools)
+    (listed, *_), (built, *_) = ([one[1:] for one in tools.commands if one[1] == word] for word in ("list", "build"))
+    assert listed[1:4] == built[1:4] == ["-mod=mod", "-modcacherw", "-trimpath"]
+    assert listed[-1] == built[-1]
+    assert "-v" in built
 
 
 def test_a_changed_recipe_is_built_anew(tmp_path, monkeypatch):
@@ -256,7 +319,7 @@ def test_the_libraries_of_kubernetes_are_the_published_ones_of_the_same_patch(tm
 def test_kubernetes_says_its_version_for_charts_ask_for_it(tmp_path):
     tools = Tools()
     rehearse(tmp_path, tools)
-    command = next(args for args in tools.commands if args[-1] == "k8s.io/kubernetes/cmd/kube-apiserver")
+    (command,) = (args for args in tools.commands if args[1] == "build" and args[-1].endswith("/kube-apiserver"))
     flags = command[command.index("-ldflags") + 1]
     assert "-X k8s.io/component-base/version.gitVersion=v1.36.4" in flags
     assert "-X k8s.io/component-base/version.gitMinor=36" in flags
@@ -357,7 +420,7 @@ def test_a_module_that_cannot_be_downloaded_is_named_with_what_go_said(tmp_path)
 
 
 def test_a_build_that_fails_shows_the_last_useful_lines(tmp_path):
-    output = "go: downloading x v1\n# k8s.io/x\n./x.go:1: undefined: y\n"
+    output = "go: downloading x v1\nk8s.io/x\n# k8s.io/x\n./x.go:1: undefined: y\nk8s.io/y\n"
     with pytest.raises(NotBuilt, match=r"^cannot build registry \S+: # k8s\.io/x; \./x\.go:1: undefined: y$"):
         rehearse(tmp_path, Tools(fails=output))
 

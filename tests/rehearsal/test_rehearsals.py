@@ -27,6 +27,9 @@ class Quiet:
     def started(self, program, why):
         print(program, why)
 
+    def advanced(self, program, what, done, of):
+        pass
+
     def finished(self, program, seconds):
         print(program, seconds)
 
@@ -40,10 +43,14 @@ class Quiet:
         raise AssertionError("nobody asked for it")
 
 
-def synthesized(folder, profile="default"):
+def synthesized(folder, profile="default", app="app.py"):
     env = {**os.environ, "CDK_OUTDIR": str(folder), "CDK_CONTEXT_JSON": json.dumps({"profile": profile})}
-    subprocess.run([sys.executable, "app.py"], cwd=ROOT, env={**env, "CDK_VALIDATION": "false"}, check=True)
+    subprocess.run([sys.executable, app], cwd=ROOT, env={**env, "CDK_VALIDATION": "false"}, check=True)
     return folder
+
+
+def stories(*names):
+    return Options(stories=[story for story in STORIES if story.name in names])
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +58,7 @@ def assembly(tmp_path_factory):
     """The default profile's, with its programs built: on a new machine that takes a quarter of an hour."""
     folder = synthesized(tmp_path_factory.mktemp("default") / "cdk.out")
     read = Assembly.read(folder)
-    programs(kubernetes=read.kubernetes, karpenter=read.karpenter, progress=Quiet())
+    programs(kubernetes=read.kubernetes, karpenter=read.karpenter, progress=Quiet(), neighbour=True)
     return folder
 
 
@@ -111,13 +118,15 @@ def test_every_story_passes_and_a_destroy_leaves_nothing(started, assembly, tmp_
     said = (tmp_path / "all/log").read_text()
     assert said.count("passed  ") == len(STORIES) + 2
     assert "nothing but what was there before" in said
+    for version in ("1.14.1", "1.14.3"):
+        assert f"the new controllers are Karpenter {version}" in said
     assert "All 8 acts passed" in (tmp_path / "all/report.html").read_text()
     nothing_left(tmp_path / "all")
 
 
 def test_the_walkthrough_plays_on_its_own_versions(tmp_path):
     folder = synthesized(tmp_path / "cdk.out", "walkthrough")
-    result = rehearse(folder, Quiet(), Options(stories=[story for story in STORIES if story.name == "scale"]))
+    result = rehearse(folder, Quiet(), stories("scale"))
     assert (result.kubernetes, result.karpenter) == ("1.30.14", "1.0.1")
     assert [(one.name, one.verdict) for one in result.outcomes] == [
         ("deploy", "passed"),
@@ -128,12 +137,21 @@ def test_the_walkthrough_plays_on_its_own_versions(tmp_path):
     assert result.unknown == ()
 
 
+@pytest.mark.usefixtures("assembly")  # Whose programs it runs on.
+def test_behind_a_spot_pool_without_capacity_an_on_demand_pool_steps_in(tmp_path):
+    folder = synthesized(tmp_path / "cdk.out", app="examples/many_pools.py")
+    result = rehearse(folder, Quiet(), stories("pools", "interruption"))
+    assert result.passed
+    assert result.left == ()
+    assert "without spot capacity, the pod runs on pool steady" in [moment.what for moment in result.moments]
+
+
 @pytest.mark.parametrize("fault", BROKEN)
 def test_a_broken_stack_fails_and_says_why(assembly, tmp_path, fault):
     change, words = BROKEN[fault]
     folder = broken(assembly, change, tmp_path / "cdk.out")
     name = "interruption" if "queue" in fault else "scale"
-    result = rehearse(folder, Quiet(), Options(stories=[story for story in STORIES if story.name == name]))
+    result = rehearse(folder, Quiet(), stories(name))
     (failure,) = [one for one in result.outcomes if one.verdict == FAILED]
     assert not result.passed
     assert [word for word in words if word not in failure.reason] == [], failure.reason

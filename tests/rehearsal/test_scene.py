@@ -1,13 +1,16 @@
 import json
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 
 from karpenter_gpu.errors import StoryFailed
 from karpenter_gpu.rehearsal import scene as module
+from karpenter_gpu.rehearsal.account import Said
 from karpenter_gpu.rehearsal.cluster.kube import condition
+from karpenter_gpu.rehearsal.programs import Neighbour
 from karpenter_gpu.rehearsal.scene import Pool, Scene
-from karpenter_gpu.rehearsal.stories import STORIES, NotPlayed, upgrade
+from karpenter_gpu.rehearsal.stories import STORIES, NotPlayed, pools, upgrade
 from karpenter_gpu.rehearsal.timeline import Timeline
 
 
@@ -91,7 +94,126 @@ def test_every_story_has_a_name_of_its_own():
     assert len({story.name for story in STORIES}) == len(STORIES) == 6
 
 
-def upgraded(tmp_path, resources):
+def in_order(*made):
+    """Pools of a name, a weight, capacity types and the key of a taint."""
+    return [
+        Pool(
+            {
+                "metadata": {"name": name},
+                "spec": {
+                    "weight": weight,
+                    "template": {
+                        "spec": {
+                            "requirements": [{"key": "karpenter.sh/capacity-type", "values": kinds.split()}],
+                            "taints": [{"key": taint, "effect": "NoSchedule"}],
+                        }
+                    },
+                },
+            }
+        )
+        for name, weight, kinds, taint in made
+    ]
+
+
+SPOT = ("batch", 50, "spot", "gpu")
+
+
+@pytest.mark.parametrize(
+    ("others", "behind"),
+    [
+        ([("steady", 10, "on-demand", "gpu")], ["steady"]),
+        ([("more", 20, "spot", "gpu"), ("steady", 10, "on-demand spot", "gpu")], ["steady"]),
+        ([("team", 20, "on-demand", "team"), ("steady", 10, "on-demand", "gpu")], ["steady"]),
+        ([("beside", 50, "on-demand", "gpu")], []),
+        ([], []),
+    ],
+)
+def test_behind_a_spot_pool_is_the_next_that_takes_its_pods_on_demand(others, behind):
+    assert [pair[1].name for pair in pools._behind_spot(in_order(SPOT, *others))] == behind
+
+
+def test_behind_a_pool_that_has_on_demand_itself_no_pool_steps_in():
+    mixed, steady = ("batch", 50, "spot on-demand", "gpu"), ("steady", 10, "on-demand", "gpu")
+    assert pools._behind_spot(in_order(mixed, steady)) == []
+
+
+METRICS = """\
+karpenter_build_info{version="1.14.1",commit="2dd7fdc",goarch="amd64",goversion="go1.27.3"} 1
+controller_runtime_reconcile_total{controller="nodeclaim.disruption",result="success"} %s
+controller_runtime_reconcile_total{controller="nodeclaim.lifecycle",result="success"} 9
+"""
+
+
+def test_a_controller_says_its_own_version_and_not_that_of_go():
+    assert upgrade.VERSION.findall(METRICS % 0) == ["1.14.1"]
+
+
+@pytest.mark.parametrize(("times", "has"), [("0", False), ("12", True)])
+def test_a_controller_says_whether_it_looked_at_the_nodeclaims(times, has):
+    assert bool(upgrade.LOOKED.search(METRICS % times)) is has
+
+
+def playing(scene, monkeypatch, image="x/karpenter/controller:1.14.2", neighbour="1.14.1"):
+    """A scene before an upgrade, and the versions and weights that its changes end in."""
+
+    class Account:
+        class programs:  # noqa: N801
+            karpenter_asked, karpenter_built = "1.14.2", "1.14.3"
+
+        class assembly:  # noqa: N801
+            folder = "its own"
+
+    Account.programs.neighbour = Neighbour(neighbour, None, None) if neighbour else None
+    scene.account = Account
+    pod = {"metadata": {}, "spec": {"containers": [{"image": image}]}}
+    monkeypatch.setattr(scene, "controllers", lambda: [pod, pod])
+    monkeypatch.setattr(upgrade, "_changed", lambda *given: given[2:])
+    (front,) = in_order(("inference", 7, "spot", "gpu"))
+    return [(change.assembly, change.karpenter, change.weight) for change in upgrade._changes(scene, front)]
+
+
+def test_another_karpenter_is_deployed_and_then_the_stacks_own_again(scene, monkeypatch):
+    assert playing(scene, monkeypatch) == [(("1.14.1",), "1.14.1", 8), ("its own", "1.14.3", 7)]
+    assert list(scene.timeline) == []
+
+
+def test_where_there_is_no_other_karpenter_settings_alone_change_and_the_timeline_says_why(scene, monkeypatch):
+    assert playing(scene, monkeypatch, neighbour=None) == [((), "1.14.3", 8)]
+    (moment,) = scene.timeline
+    assert moment.detail == "no other patch of its minor than 1.14.3 is known to build"
+
+
+def test_where_the_stack_names_the_image_itself_no_other_karpenter_is_deployed(scene, monkeypatch):
+    pinned = "x/karpenter/controller:1.14.2@sha256:0f"
+    assert playing(scene, monkeypatch, image=pinned) == [((), "1.14.3", 8)]
+    (moment,) = scene.timeline
+    assert moment.detail.endswith(f"whatever its chart says: {pinned}")
+
+
+@pytest.fixture
+def deployed(scene, monkeypatch):
+    """Plays a deployment after which the controllers say what `METRICS` has."""
+    scene.account = SimpleNamespace(
+        deploy=lambda _: Said(0, ""), pods={"gpu": SimpleNamespace(metrics=lambda _: METRICS % 1)}
+    )
+    scene.plane = SimpleNamespace(name="gpu")
+    monkeypatch.setattr(scene, "controllers", list)
+    monkeypatch.setattr(scene, "renewed", lambda _: [{"metadata": {"uid": "1"}}])
+    monkeypatch.setattr(upgrade, "HOLD_SECONDS", 0)
+    return lambda version: upgrade._deploy(scene, upgrade.Change("all", None, version, 1))
+
+
+def test_controllers_that_are_the_karpenter_that_was_deployed_pass(deployed, scene):
+    deployed("1.14.1")
+    assert [moment.what for moment in scene.timeline][-1] == "the new controllers are Karpenter 1.14.1"
+
+
+def test_controllers_that_are_another_karpenter_than_was_deployed_fail_the_story(deployed):
+    with pytest.raises(StoryFailed, match="the new controllers are Karpenter 1.14.3"):
+        deployed("1.14.3")
+
+
+def upgraded(tmp_path, resources, karpenter=None):
     """The resources after the upgrade story's change."""
     folder, work = tmp_path / "cdk.out", tmp_path / "work"
     folder.mkdir()
@@ -108,7 +230,7 @@ def upgraded(tmp_path, resources):
             pass
 
     Account.assembly.folder, Account.processes.folder = folder, work
-    changed = upgrade._changed(Scene(Account, None, Timeline(), None), "inference")
+    changed = upgrade._changed(Scene(Account, None, Timeline(), None), "inference", karpenter)
     return changed, json.loads((changed / "S.template.json").read_text())["Resources"]
 
 
@@ -129,6 +251,16 @@ def test_an_upgrade_changes_the_chart_and_the_pool_and_publishes_the_template_an
     assert values == {"replicas": 2, "podAnnotations": {"rehearsal/upgraded": "true"}}
     assert manifest["spec"] == {"weight": 8}
     assert "old" not in (folder / "manifest.json").read_text()
+
+
+def test_another_karpenter_is_another_version_of_both_its_charts_and_of_no_other(tmp_path):
+    charts = {
+        name: {**CHART, "Properties": {**CHART["Properties"], "Repository": f"oci://x/{name}", "Version": "1.14.3"}}
+        for name in ("karpenter/karpenter", "karpenter/karpenter-crd", "other")
+    }
+    _, resources = upgraded(tmp_path, {**charts, "Pool": POOL}, "1.14.1")
+    versions = {name: resources[name]["Properties"]["Version"] for name in charts}
+    assert versions == {"karpenter/karpenter": "1.14.1", "karpenter/karpenter-crd": "1.14.1", "other": "1.14.3"}
 
 
 def test_a_stack_that_is_written_otherwise_is_not_upgraded(tmp_path):

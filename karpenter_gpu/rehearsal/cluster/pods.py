@@ -22,7 +22,7 @@ from karpenter_gpu.rehearsal.cluster.kube import STRATEGIC, ApiError, Document, 
 from karpenter_gpu.rehearsal.cluster.nodes import Aws, gpu_count
 from karpenter_gpu.rehearsal.processes import Process, Processes, free_port
 
-CONTROLLER_IMAGE = re.compile(r"karpenter/controller")
+CONTROLLER_IMAGE = re.compile(r"karpenter/controller(?::(?P<tag>[^@]+))?")
 DEVICE_PLUGIN_IMAGE = re.compile(r"k8s-device-plugin")
 IRSA_AUDIENCE = "sts.amazonaws.com"
 POD_IDENTITY_AUDIENCE = "pods.eks.amazonaws.com"
@@ -42,6 +42,7 @@ class Controller:
     pod: Document
     stopped: threading.Event = field(default_factory=threading.Event)
     process: Process | None = None
+    metrics: int = 0
     restarts: int = 0
     ready: bool = False
     last_words: str = ""
@@ -59,11 +60,13 @@ class Pods:
 
         processes: What controllers run in.
 
-        program: Karpenter's controller.
+        programs: Karpenter's controllers, by the tag of their image; an image of another tag runs as the first.
 
         environment: The environment variables that lead to the emulated AWS.
 
         pod_identity: The URL that gives Pod Identity's credentials.
+
+        notes: Where it is noted, for the report, that an image ran as another's program.
 
         controllers: The controllers there are, by the uid of their pods.
     """
@@ -71,9 +74,10 @@ class Pods:
     plane: ControlPlane
     aws: Aws
     processes: Processes
-    program: Path
+    programs: Mapping[str, Path]
     environment: Mapping[str, str]
     pod_identity: str
+    notes: list[str] = field(default_factory=list)
     controllers: dict[str, Controller] = field(default_factory=dict)
     _plugins: dict[str, str] = field(default_factory=dict)
     _stopped: threading.Event = field(default_factory=threading.Event)
@@ -108,6 +112,11 @@ class Pods:
         """The lines of those logs that have these words."""
         texts = (log.read_text(encoding="utf-8", errors="replace") for log in self.logs())
         return [line for text in texts for line in text.splitlines() if words in line]
+
+    def metrics(self, uid: str) -> str:
+        """What a controller tells about itself, in the words of Prometheus; nothing while it does not answer."""
+        controller = self.controllers.get(uid)
+        return _answer(controller.metrics, "metrics") or "" if controller else ""
 
     def _seen(self, kind: str, pod: Document) -> None:
         uid, node = pod["metadata"]["uid"], pod["spec"].get("nodeName")
@@ -166,7 +175,7 @@ class Pods:
         process = controller.process
         assert process is not None
         while process.running and not self._stopped.is_set() and not controller.stopped.wait(0.3):
-            if (ready := _answers(port)) != controller.ready:
+            if (ready := _answer(port, "readyz") is not None) != controller.ready:
                 controller.ready = ready
                 controller.in_a_row = 0 if ready else controller.in_a_row
                 self._show(controller)
@@ -183,7 +192,7 @@ class Pods:
 
     def _start(self, controller: Controller) -> int:
         """Start the process with the environment of the container; the port on which it says that it is ready."""
-        port = free_port()
+        port, controller.metrics = free_port(), free_port()
         container = controller.pod["spec"]["containers"][0]
         environment = {
             "PATH": os.environ.get("PATH", os.defpath),
@@ -193,12 +202,23 @@ class Pods:
             **self._identity(controller),
             "LEADER_ELECTION_NAMESPACE": controller.namespace,  # In a pod it is read from a file that is not here.
             "HEALTH_PROBE_PORT": str(port),
-            "METRICS_PORT": str(free_port()),
+            "METRICS_PORT": str(controller.metrics),
         }
         arguments = container.get("args") or []
         name = f"karpenter-{controller.name}"
-        controller.process = self.processes.start(name, [self.program, *arguments], env=environment)
+        program = self._program(container["image"])
+        controller.process = self.processes.start(name, [program, *arguments], env=environment)
         return port
+
+    def _program(self, image: str) -> Path:
+        """The controller of an image, or the one that stands in for it, and then it is noted."""
+        match, (first, *_) = CONTROLLER_IMAGE.search(image), self.programs
+        if match and match["tag"] in self.programs:
+            return self.programs[match["tag"]]
+        note = f"the image {image} ran as that of Karpenter {first}: no program was built for its tag"
+        if note not in self.notes:
+            self.notes.append(note)
+        return self.programs[first]
 
     def _identity(self, controller: Controller) -> dict[str, str]:
         """Who the container is to Kubernetes, by its service account's token, and to AWS, by its role."""
@@ -290,11 +310,13 @@ def _runs(pod: Document, image: re.Pattern[str]) -> bool:
     return any(image.search(container["image"]) for container in pod["spec"]["containers"])
 
 
-def _answers(port: int) -> bool:
+def _answer(port: int, path: str) -> str | None:
+    """What a controller answers; None unless it does, with success."""
     try:
-        return requests.get(f"http://127.0.0.1:{port}/readyz", timeout=2).status_code == 200
+        answer = requests.get(f"http://127.0.0.1:{port}/{path}", timeout=2)
     except requests.RequestException:
-        return False
+        return None
+    return answer.text if answer.status_code == 200 else None
 
 
 def _environment(pod: Document, container: Document) -> Iterable[tuple[str, str]]:

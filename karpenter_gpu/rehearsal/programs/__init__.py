@@ -5,19 +5,36 @@ Nothing is downloaded or built for what is there already, and then this takes mi
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from platformdirs import user_cache_path
 
 from karpenter_gpu.errors import NotBuilt
+from karpenter_gpu.rehearsal.processes import run_captured
 from karpenter_gpu.rehearsal.programs import recipes
 from karpenter_gpu.rehearsal.programs.workshop import Progress, Run, provide
 from karpenter_gpu.versions import Version
 
-__all__ = ["Programs", "Progress", "Run", "cache_folder", "programs"]
+__all__ = ["Neighbour", "Programs", "Progress", "Run", "cache_folder", "programs"]
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """Another patch of the template's Karpenter, to be deployed over it.
+
+    Args:
+        version: Its version.
+
+        controller: The controller.
+
+        charts: The folder with its charts, as in `Programs`.
+    """
+
+    version: str
+    controller: Path
+    charts: Path
 
 
 @dataclass(frozen=True)
@@ -36,6 +53,8 @@ class Programs:
         karpenter_built: The Karpenter whose controller this is.
 
         notes: What a report must say about the versions, a sentence each.
+
+        neighbour: Another patch of that Karpenter; None when nobody asked for it, or none can be built.
     """
 
     etcd: Path
@@ -51,6 +70,13 @@ class Programs:
     karpenter_asked: str
     karpenter_built: str
     notes: tuple[str, ...]
+    neighbour: Neighbour | None = None
+
+    @property
+    def controllers(self) -> dict[str, Path]:
+        """Karpenter's controllers, by the version that the tag of their image says."""
+        own = {self.karpenter_asked: self.karpenter}
+        return {**own, self.neighbour.version: self.neighbour.controller} if self.neighbour else own
 
 
 def cache_folder() -> Path:
@@ -58,22 +84,14 @@ def cache_folder() -> Path:
     return user_cache_path("karpenter-gpu")
 
 
-def run_captured(args: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, with nothing to read and its output kept."""
-    return subprocess.run(
-        args,
-        cwd=cwd,
-        env=env,
-        check=False,
-        capture_output=True,
-        stdin=subprocess.DEVNULL,
-        encoding="utf-8",
-        errors="replace",
-    )
-
-
 def programs(
-    *, kubernetes: str, karpenter: str, progress: Progress, cache: Path | None = None, run: Run = run_captured
+    *,
+    kubernetes: str,
+    karpenter: str,
+    progress: Progress,
+    neighbour: bool = False,
+    cache: Path | None = None,
+    run: Run = run_captured,
 ) -> Programs:
     """Provide every program, building those that are not there.
 
@@ -84,9 +102,12 @@ def programs(
 
         progress: Is told what takes its time.
 
+        neighbour: Whether another patch of that Karpenter is wanted, too.
+
         cache: Where they are kept; `cache_folder()` if not said.
 
-        run: Runs a command, `run(args, cwd=..., env=...)`, with its output captured as text.
+        run: Runs a command, `run(args, cwd=..., env=..., heard=...)`, with its output captured as text; `heard`, when
+            given, is told each line of its errors as it comes.
 
     Raises:
         NotBuilt: One of them cannot be had; those that were built before it are kept.
@@ -98,7 +119,9 @@ def programs(
     node = recipes.NodePackages(recipes.NODE_PACKAGES)
     servers = [recipes.kubernetes(name, version) for name in recipes.KUBERNETES_PROGRAMS]
     binaries = [recipes.registry(), recipes.kwok(), recipes.etcd(), recipes.karpenter(built), *servers]
-    found = provide([node, charts, *binaries], cache=cache or cache_folder(), run=run, progress=progress)
+    other = recipes.neighbouring_karpenter(asked) if neighbour else None
+    beside = (recipes.KarpenterCharts(str(other), str(other)), recipes.karpenter(other)) if other else ()
+    found = provide([node, charts, *binaries, *beside], cache=cache or cache_folder(), run=run, progress=progress)
     paths = {program.name.replace("-", "_"): found[program.key] / program.name for program in binaries}
     source = recipes.KarpenterCharts.source(found[charts.key])
     return Programs(
@@ -109,6 +132,7 @@ def programs(
         karpenter_asked=str(asked),
         karpenter_built=str(built),
         notes=tuple(_notes(str(asked), str(built), source)),
+        neighbour=Neighbour(str(other), found[beside[1].key] / "karpenter", found[beside[0].key]) if beside else None,
     )
 
 

@@ -99,6 +99,16 @@ def nearest_karpenter(asked: Version) -> Version:
     return min(KARPENTER_RELEASES, key=lambda version: (*_distance(version.line, asked.line), -version.patch))
 
 
+def neighbouring_karpenter(asked: Version) -> Version | None:
+    """Another release of the same minor that can be built: the next newer patch, else the next older; None without one.
+
+    Another than the one that is built for `asked`, that is: only then does another program run.
+    """
+    built = nearest_karpenter(asked)
+    others = (version for version in KARPENTER_RELEASES if version.line == asked.line and version != built)
+    return min(others, key=lambda version: (version < asked, abs(version.patch - asked.patch)), default=None)
+
+
 def _distance(one: Minor, other: Minor) -> tuple[int, Minor]:
     """How far apart two minors are, a major further than any of them; then the older first."""
     return abs((one.major - other.major) * 1000 + one.minor - other.minor), one
@@ -162,7 +172,7 @@ class GoProgram:
         (work / "go.mod").write_text("\n".join(self._go_mod(described)) + "\n", encoding="utf-8")
         flags = " ".join(("-s -w", *(f"-X {name}={value}" for name, value in self.variables)))
         output = str(into / self.name)
-        bench.go(*_BUILD, "-ldflags", flags, "-o", output, self.package, cwd=work, task=f"build {self.title}")
+        bench.build(self.title, _BUILD[1:], "-ldflags", flags, "-o", output, self.package, cwd=work)
 
     def _go_mod(self, described: dict[str, Any]) -> Iterator[str]:
         yield "module rehearsal"

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Final, Protocol
@@ -30,6 +31,9 @@ _TEMPORARY: Final = 2500
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _FORBIDDEN: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST})
+_DOWNLOADING: Final = re.compile(r"^go: downloading ")
+# What `go build -v` says of a package that it compiles.
+_COMPILING: Final = re.compile(r"^[\w./~+-]+$")
 _NOISE: Final = re.compile(r"^(go: (downloading|finding|added|upgraded) |npm (warn|notice)|\s*$)", re.IGNORECASE)
 _SILENT: Final = "it stopped without saying why"
 
@@ -39,6 +43,9 @@ class Progress(Protocol):
 
     def started(self, program: str, why: str) -> None:
         """Say that a program ('kwok 0.8.0') is being made, or waited for, and why ('building, about 1 min')."""
+
+    def advanced(self, program: str, what: str, done: int, of: int) -> None:
+        """Say how far it is: 412 'packages compiled' of 1180; `of` is 0 while nobody knows."""
 
     def finished(self, program: str, seconds: float) -> None:
         """Say that it is there."""
@@ -90,21 +97,52 @@ class Bench:
     Args:
         area: Downloaded modules, compiled packages and temporary files; nothing in it is a result.
 
-        run: Runs a command: `run(args, cwd=..., env=...)`.
+        run: Runs a command: `run(args, cwd=..., env=..., heard=...)`; `heard` is told each line of its errors as it comes.
 
         environ: The person's own environment: proxies, checksums, registries.
+
+        progress: Is told how far a build is.
     """
 
     area: Path
     run: Run
     environ: Mapping[str, str]
+    progress: Progress
 
-    def go(self, *args: str, cwd: Path, task: str) -> str:
+    def go(self, *args: str, cwd: Path, task: str, heard: Callable[[str], None] = lambda _: None) -> str:
         """Run `go`, and return what it printed; `task` is what an error says could not be done."""
-        result = self._go(*args, cwd=cwd)
+        result = self._go(*args, cwd=cwd, heard=heard)
         if result.returncode:
             raise self._failure(result, task)
         return result.stdout
+
+    def build(self, title: str, flags: Sequence[str], *args: str, cwd: Path) -> None:
+        """Run `go build`, and tell how far it is.
+
+        Args:
+            title: What it builds.
+
+            flags: Those that every package is compiled with.
+
+            args: What else the command says.
+
+            cwd: Where.
+        """
+        stale = "{{if .Stale}}{{.ImportPath}}{{end}}"
+        task, modules = f"build {title}", self._counted(title, "modules downloaded", _DOWNLOADING)
+        listed = self.go("list", *flags, "-deps", "-f", stale, args[-1], cwd=cwd, task=task, heard=modules)
+        packages = self._counted(title, "packages compiled", _COMPILING, of=len(listed.split()))
+        self.go("build", *flags, "-v", *args, cwd=cwd, task=task, heard=packages)
+
+    def _counted(self, title: str, what: str, line: re.Pattern[str], of: int = 0) -> Callable[[str], None]:
+        """What hears the lines of a command, and tells how many were of a kind."""
+        numbers = count(1)
+
+        def heard(said: str) -> None:
+            if line.match(said):
+                self.progress.advanced(title, what, next(numbers), of)
+
+        return heard
 
     def npm(self, *args: str, cwd: Path, task: str) -> None:
         """Run `npm`; `task` is what an error says could not be done."""
@@ -141,10 +179,13 @@ class Bench:
         path.mkdir(parents=True)
         return path
 
-    def _go(self, *args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    def _go(
+        self, *args: str, cwd: Path, heard: Callable[[str], None] = lambda _: None
+    ) -> subprocess.CompletedProcess[str]:
         command = go()
         (self.area / "tmp").mkdir(parents=True, exist_ok=True)
-        return self.run([str(command), *args], cwd=cwd, env=go_environment(command, self.area, self.environ))
+        env = go_environment(command, self.area, self.environ)
+        return self.run([str(command), *args], cwd=cwd, env=env, heard=heard)
 
     def _failure(
         self, result: subprocess.CompletedProcess[str], task: str, why: Callable[[str], str] | None = None
@@ -159,7 +200,7 @@ class Bench:
 
 def _of_go(text: str) -> str:
     """The last lines of what Go wrote that are about what went wrong."""
-    lines = [line.strip() for line in text.splitlines() if not _NOISE.match(line)]
+    lines = [line.strip() for line in text.splitlines() if not (_NOISE.match(line) or _COMPILING.match(line))]
     return "; ".join(lines[-4:]) or _SILENT
 
 
@@ -203,7 +244,7 @@ def _make_missing(artifacts: Sequence[Artifact], cache: Path, run: Run, progress
         remove(left_over)
     missing = _missing(artifacts, shelf)
     _require_room(missing, cache, area)
-    bench = Bench(area, run, os.environ)
+    bench = Bench(area, run, os.environ, progress)
     try:
         for artifact in missing:
             _make(artifact, bench, shelf, progress)

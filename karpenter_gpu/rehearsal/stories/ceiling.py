@@ -11,7 +11,7 @@ from karpenter_gpu.rehearsal.stories.story import NotPlayed, Story
 
 # More would show nothing that these do not.
 MOST_PODS = 40
-HOLD_SECONDS = 6.0
+HOLD_SECONDS = 4.0
 
 
 def play(scene: Scene) -> None:

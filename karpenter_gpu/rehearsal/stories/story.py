@@ -22,8 +22,11 @@ class Story:
         title: What it shows.
 
         play: Plays it; raises `StoryFailed`, or `NotPlayed` where the stack has nothing of the kind.
+
+        needs_neighbour: Whether it deploys another patch of Karpenter, whose program must be there before.
     """
 
     name: str
     title: str
     play: Callable[[Scene], None]
+    needs_neighbour: bool = False

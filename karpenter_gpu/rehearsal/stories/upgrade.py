@@ -1,58 +1,116 @@
-"""Changed settings are deployed over the running stack, and the running pod stays where it is."""
+"""Changed settings and another patch of Karpenter are deployed over the running stack, and the running pod stays."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from karpenter_gpu.errors import StoryFailed
 from karpenter_gpu.rehearsal.assembly import HELM_CHART
 from karpenter_gpu.rehearsal.cluster.kube import Document, condition
-from karpenter_gpu.rehearsal.scene import NODEPOOLS, Scene
+from karpenter_gpu.rehearsal.scene import NODEPOOLS, Pool, Scene
 from karpenter_gpu.rehearsal.stories.story import NotPlayed, Story
 
 MANIFEST = "Custom::AWSCDK-EKS-KubernetesResource"
 MARK = "rehearsal/upgraded"
-CONTROLLERS = "/api/v1/pods"
-# Longer than Karpenter takes to find that a node has drifted.
-HOLD_SECONDS = 15.0
+# What a controller counts: its own version, and how often it looked whether a NodeClaim has drifted.
+VERSION = re.compile(r'^karpenter_build_info\{.*\bversion="([^"]+)"', re.MULTILINE)
+LOOKED = re.compile(r'^controller_runtime_reconcile_total\{controller="nodeclaim.disruption".*\} [1-9]', re.MULTILINE)
+# A NodeClaim that has drifted says so at that look; this is for looks that come a little later.
+HOLD_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Change:
+    """A deployment over the running stack.
+
+    Args:
+        what: What it changes.
+
+        assembly: What is deployed.
+
+        karpenter: The version of the controllers after it.
+
+        weight: The weight of the pool after it.
+    """
+
+    what: str
+    assembly: Path
+    karpenter: str
+    weight: int | None
 
 
 def play(scene: Scene) -> None:
     pool = scene.pools()[0]
     workload = scene.start("long-running", pool=pool)
-    before = scene.running(workload)
+    pod = scene.running(workload)
     (claim,) = scene.claims()
-    old = {pod["metadata"]["uid"] for pod in _controllers(scene)}
+    for change in _changes(scene, pool):
+        _deploy(scene, change)
+        spec = scene.kube.get(f"{NODEPOOLS}/{pool.name}")["spec"]
+        scene.check(f"the pool's weight is {change.weight or 0}", holds=spec.get("weight") == change.weight)
+        after = {one["metadata"]["uid"]: one["spec"]["nodeName"] for one in workload.pods("Running")}
+        stayed = after.get(pod["metadata"]["uid"]) == pod["spec"]["nodeName"]
+        scene.check("the running pod stayed on its node", holds=stayed)
+        now = scene.claims()
+        same = [one["metadata"]["uid"] for one in now] == [claim["metadata"]["uid"]]
+        scene.check("no node was replaced for it", holds=same)
+        scene.check("and none has drifted", holds=all(condition(one, "Drifted") != "True" for one in now))
 
-    changed = _changed(scene, pool.name)
-    scene.timeline.add("story", "cdk deploy", "a chart value and a field of a pool are changed")
-    said = scene.account.deploy(changed)
+
+def _changes(scene: Scene, pool: Pool) -> Iterator[Change]:
+    """Other settings, and with them another Karpenter where there is one; then everything as it was."""
+    own, other = scene.account.programs.karpenter_built, _other(scene)
+    settings, weight = "a chart value and a pool's weight", _raised(pool.document["spec"])
+    if other is None:
+        yield Change(settings, _changed(scene, pool.name), own, weight)
+        return
+    yield Change(f"Karpenter {own} to {other}, {settings}", _changed(scene, pool.name, other), other, weight)
+    yield Change(f"Karpenter {other} to {own}, settings as before", scene.account.assembly.folder, own, pool.weight)
+
+
+def _other(scene: Scene) -> str | None:
+    """The version of Karpenter that is deployed over the stack's own; None, and the timeline says why, when none can be."""
+    programs = scene.account.programs
+    images = {pod["spec"]["containers"][0]["image"] for pod in scene.controllers()}
+    if programs.neighbour is None:
+        reason = f"no other patch of its minor than {programs.karpenter_built} is known to build"
+    elif not all(image.endswith(f":{programs.karpenter_asked}") for image in images):
+        reason = (
+            f"the stack says itself which image is Karpenter's, whatever its chart says: {', '.join(sorted(images))}"
+        )
+    else:
+        return programs.neighbour.version
+    scene.timeline.add("story", f"Karpenter {programs.karpenter_asked}", "has no other deployed over it", reason)
+    return None
+
+
+def _deploy(scene: Scene, change: Change) -> None:
+    """Deploy a change, and wait until Karpenter has seen what may make it replace a node."""
+    old = scene.controllers()
+    scene.timeline.add("story", "cdk deploy", "over the running stack", change.what)
+    said = scene.account.deploy(change.assembly)
     if said.exit_code:
         raise StoryFailed(f"cdk deploy of the changed stack failed: {said.last_line}")
-    scene.until("the new controllers to be ready", lambda: _new(scene, old), seconds=90)
+    new = scene.renewed(old)
+    # Karpenter does not give up its lease when it ends: another leads when it has run out, a quarter of a minute later.
+    scene.until("a new controller to look at the NodeClaims", lambda: LOOKED.search(_metrics(scene, new)))
+    versions = set(VERSION.findall(_metrics(scene, new)))
+    scene.check(f"the new controllers are Karpenter {change.karpenter}", holds=versions == {change.karpenter})
     time.sleep(HOLD_SECONDS)
-    spec = scene.kube.get(f"{NODEPOOLS}/{pool.name}")["spec"]
-    scene.check("the pool has its new weight", holds=spec.get("weight") == _raised(pool.document["spec"]))
-    after = {pod["metadata"]["uid"]: pod["spec"]["nodeName"] for pod in workload.pods("Running")}
-    stayed = after.get(before["metadata"]["uid"]) == before["spec"]["nodeName"]
-    scene.check("the running pod stayed on its node", holds=stayed)
-    now = scene.claims()
-    scene.check(
-        "no node was replaced for it", holds=[one["metadata"]["uid"] for one in now] == [claim["metadata"]["uid"]]
-    )
-    scene.check("and none has drifted", holds=all(condition(one, "Drifted") != "True" for one in now))
 
 
-def _new(scene: Scene, old: set[str]) -> bool:
-    """Whether as many new controllers are ready as there were old ones."""
-    fresh = [pod for pod in _controllers(scene) if pod["metadata"]["uid"] not in old]
-    return len(fresh) == len(old) and all(condition(pod, "Ready") == "True" for pod in fresh)
+def _metrics(scene: Scene, controllers: list[Document]) -> str:
+    """What controllers count."""
+    pods = scene.account.pods[scene.plane.name]
+    return "".join(pods.metrics(pod["metadata"]["uid"]) for pod in controllers)
 
 
 def _raised(spec: Document) -> int:
@@ -60,8 +118,8 @@ def _raised(spec: Document) -> int:
     return int(spec.get("weight", 0)) % 100 + 1
 
 
-def _changed(scene: Scene, pool: str) -> Path:
-    """A copy of the assembly in which the controller's pods have an annotation more, and the pool another weight."""
+def _changed(scene: Scene, pool: str, karpenter: str | None = None) -> Path:
+    """A copy of the assembly: the controller's pods have an annotation more, the pool another weight, the charts a version."""
     folder = scene.account.processes.folder / "upgraded"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(scene.account.assembly.folder, folder)
@@ -70,7 +128,10 @@ def _changed(scene: Scene, pool: str) -> Path:
         template = json.loads(path.read_text(encoding="utf-8"))
         for resource in template["Resources"].values():
             properties = resource.get("Properties", {})
-            if resource["Type"] == HELM_CHART and str(properties.get("Repository", "")).endswith("/karpenter"):
+            chart = str(properties.get("Repository", "")) if resource["Type"] == HELM_CHART else ""
+            if karpenter and chart.endswith(("/karpenter", "/karpenter-crd")):
+                properties["Version"] = karpenter
+            if chart.endswith("/karpenter"):
                 changes += _edit(properties, "Values", _annotate)
             if resource["Type"] == MANIFEST:
                 changes += _edit(properties, "Manifest", lambda text: _weigh(text, pool))
@@ -124,9 +185,6 @@ def _weigh(manifest: str, pool: str) -> str:
     return json.dumps(documents, separators=(",", ":"))
 
 
-def _controllers(scene: Scene) -> list[Document]:
-    found = scene.kube.items(CONTROLLERS, labelSelector="app.kubernetes.io/name=karpenter")
-    return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
-
-
-STORY = Story("upgrade", "changed settings, deployed over a running pod", play)
+STORY = Story(
+    "upgrade", "other settings and another Karpenter, deployed over a running pod", play, needs_neighbour=True
+)

@@ -12,7 +12,7 @@ from karpenter_gpu.rehearsal.scene import Scene
 from karpenter_gpu.rehearsal.stories.story import NotPlayed, Story
 
 # Longer than a device plugin takes to show GPUs, and Karpenter to count a node as initialized.
-HOLD_SECONDS = 6.0
+HOLD_SECONDS = 4.0
 DAEMONS = "/apis/apps/v1/daemonsets"
 # What only the API server writes.
 SERVERS = ("uid", "resourceVersion", "creationTimestamp", "generation", "managedFields")

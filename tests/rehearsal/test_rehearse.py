@@ -1,0 +1,26 @@
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from karpenter_gpu.errors import NotBuilt
+from karpenter_gpu.rehearsal import rehearse as module
+from karpenter_gpu.rehearsal.rehearse import Options, rehearse
+from karpenter_gpu.rehearsal.stories import STORIES
+
+
+@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.name)
+def test_another_karpenter_is_built_for_the_story_that_deploys_it_alone(story, monkeypatch):
+    asked = {}
+
+    def programs(**how):
+        asked.update(how)
+        raise NotBuilt("enough")
+
+    assembly = SimpleNamespace(read=lambda _: SimpleNamespace(kubernetes="1.36", karpenter="1.14.3"))
+    monkeypatch.setattr(module, "Assembly", assembly)
+    monkeypatch.setattr(module, "node", lambda: Path("node"))
+    monkeypatch.setattr(module, "programs", programs)
+    with pytest.raises(NotBuilt, match="enough"):
+        rehearse(Path("cdk.out"), None, Options(stories=[story]))
+    assert asked["neighbour"] is (story.name == "upgrade")
