@@ -23,6 +23,7 @@ def play(scene: Scene) -> None:
     workload = scene.start("too-many", pool=pool, replicas=limit + 2)
     scene.until("the pool to fill up to its limit", lambda: _full(scene, pool, limit), seconds=150)
     scene.until("Karpenter to say that the limit holds it back", lambda: _held_back(scene), seconds=30)
+    scene.until("a pod to run on each GPU", lambda: len(workload.pods("Running")) >= _gpus(scene, pool))
     time.sleep(HOLD_SECONDS)
     gpus, running = _gpus(scene, pool), len(workload.pods("Running"))
     scene.timeline.add("story", pool.name, f"has {gpus} GPUs, and {running} pods run", f"its limit is {limit} GPUs")
