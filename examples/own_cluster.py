@@ -37,7 +37,7 @@ class Training(cdk.Stack):
         )
         karpenter = Karpenter(self, "Karpenter", cluster=cluster, cluster_name="training")
         karpenter.add_gpu_pool(GpuPool(name="h100", gpu_names=("h100",), gpu_limit=16))
-        s3.Bucket(self, "Models").grant_read(karpenter.node_role)
+        s3.Bucket.from_bucket_name(self, "Models", "training-models").grant_read(karpenter.node_role)
 
 
 app = cdk.App()
