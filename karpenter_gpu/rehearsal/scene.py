@@ -23,6 +23,7 @@ NODEPOOLS = "/apis/karpenter.sh/v1/nodepools"
 NODECLAIMS = "/apis/karpenter.sh/v1/nodeclaims"
 NODES = "/api/v1/nodes"
 PODS = "/api/v1/pods"
+LEASE = "/apis/coordination.k8s.io/v1/namespaces/{}/leases/karpenter-leader-election"
 GPU_REQUIREMENT = "karpenter.k8s.aws/instance-gpu"
 DURATION = re.compile(r"(\d+)(h|m|s)")
 UNITS = {"h": "hours", "m": "minutes", "s": "seconds"}
@@ -324,7 +325,7 @@ class Scene:
         return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
     def renewed(self, old: Sequence[Document]) -> list[Document]:
-        """The new controllers, once as many are ready as there were old ones.
+        """The new controllers, once as many are ready as there were old ones; one of them leads at once.
 
         Raises:
             StoryFailed: They do not come.
@@ -335,7 +336,23 @@ class Scene:
             new = [pod for pod in self.controllers() if pod["metadata"]["uid"] not in gone]
             return new if len(new) == len(old) and all(condition(pod, "Ready") == "True" for pod in new) else []
 
-        return self.until("the new controllers to be ready", ready, seconds=90)
+        new = self.until("the new controllers to be ready", ready, seconds=90)
+        self._end_lease(new)
+        return new
+
+    def _end_lease(self, new: Sequence[Document]) -> None:
+        """Take away the lease of a controller that has ended: it does not give it up, and nobody leads until it runs out."""
+        path = LEASE.format(new[0]["metadata"]["namespace"])
+        lease = self.kube.find(path)
+        since = str(lease["spec"].get("acquireTime") or "") if lease else ""
+        if since and since < min(pod["metadata"]["creationTimestamp"] for pod in new):
+            self.kube.delete(path)
+            self.timeline.add(
+                "story",
+                "Karpenter",
+                "its lease is taken away",
+                "whoever led has ended; in a quarter of a minute it had run out",
+            )
 
     def clear(self) -> None:
         """Take away what stories started, and tell the nodes that came for it to go."""

@@ -137,6 +137,24 @@ def test_behind_a_pool_that_has_on_demand_itself_no_pool_steps_in():
     assert pools._behind_spot(in_order(mixed, steady)) == []
 
 
+@pytest.mark.parametrize(
+    ("acquired", "deleted"),
+    [("2026-11-24T07:45:45.609476Z", True), ("2026-11-24T07:46:24.975677Z", False), (None, False)],
+)
+def test_a_lease_is_taken_away_from_a_controller_that_has_ended_and_from_no_other(
+    scene, monkeypatch, acquired, deleted
+):
+    gone = []
+    found = {"spec": {"acquireTime": acquired}} if acquired else None
+    scene.plane = SimpleNamespace(kube=SimpleNamespace(find=lambda _: found, delete=gone.append))
+    ready = [{"type": "Ready", "status": "True"}]
+    metadata = {"namespace": "kube-system", "uid": "new", "creationTimestamp": "2026-11-24T07:46:07Z"}
+    new = {"metadata": metadata, "status": {"conditions": ready}}
+    monkeypatch.setattr(scene, "controllers", lambda: [new])
+    assert scene.renewed([{"metadata": {"uid": "old"}}]) == [new]
+    assert gone == [module.LEASE.format("kube-system")] * deleted
+
+
 METRICS = """\
 karpenter_build_info{version="1.14.1",commit="2dd7fdc",goarch="amd64",goversion="go1.27.3"} 1
 controller_runtime_reconcile_total{controller="nodeclaim.disruption",result="success"} %s

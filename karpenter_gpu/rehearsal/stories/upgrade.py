@@ -100,7 +100,6 @@ def _deploy(scene: Scene, change: Change) -> None:
     if said.exit_code:
         raise StoryFailed(f"cdk deploy of the changed stack failed: {said.last_line}")
     new = scene.renewed(old)
-    # Karpenter does not give up its lease when it ends: another leads when it has run out, a quarter of a minute later.
     scene.until("a new controller to look at the NodeClaims", lambda: LOOKED.search(_metrics(scene, new)))
     versions = set(VERSION.findall(_metrics(scene, new)))
     scene.check(f"the new controllers are Karpenter {change.karpenter}", holds=versions == {change.karpenter})
