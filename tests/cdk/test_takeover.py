@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from karpenter_gpu import InvalidSettings, Karpenter, KarpenterSettings
+from karpenter_gpu import Karpenter, KarpenterSettings
 
 # isort: split
 import aws_cdk as cdk
@@ -14,7 +14,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk.assertions import Template
 from aws_cdk.lambda_layer_kubectl_v36 import KubectlV36Layer
 
-from tests.cdk.test_forms import ADMIN, PLAIN, POOL, imported_v1, imported_v2, made_v1, of_type, on, stack_in
+from tests.cdk.test_forms import ADMIN, PLAIN, POOL, faults, imported_v1, imported_v2, made_v1, of_type, on, stack_in
 from tests.graph import Graph
 from tests.shapes import ACCOUNT, synthesized, text_of
 
@@ -44,12 +44,6 @@ def on_made(make, **more):
     )
     karpenter.add_gpu_pool(POOL)
     return Template.from_stack(stack).to_json()
-
-
-def faults(make):
-    with pytest.raises(InvalidSettings) as caught:
-        make()
-    return [str(fault) for fault in caught.value.faults]
 
 
 def the(template, kind):
