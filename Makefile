@@ -25,7 +25,7 @@ synth: .venv/.synth
 	@echo "cdk.out holds the template, EksGpuStack.template.json, and its assets"
 
 test: .venv/.dev
-	@$(BIN)/pytest
+	@$(BIN)/pytest --numprocesses auto
 
 # What was synthesized, and the stories on it; the report is rehearsal.html. The first run builds the real programs.
 rehearse: .venv/.rehearsal synth

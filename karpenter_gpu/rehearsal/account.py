@@ -218,18 +218,19 @@ class Account:
 
     def tools(self) -> list[Path]:
         """Folders with the command lines that a person may use here: kubectl and helm of the stack's layer, aws and cdk."""
+        with self.aws.backend("lambda") as lambdas:
+            layers = {layer["Arn"]: layer for found in lambdas.list_functions() for layer in found.layers}
         folders = [
             folder
-            for layer in {
-                one["Arn"]: one for found in self.aws.backend("lambda").list_functions() for one in found.layers
-            }
-            for folder in sorted(self.functions.layer(self._layer(layer)).iterdir())
+            for arn in layers
+            for folder in sorted(self.functions.layer(self._layer(arn)).iterdir())
             if folder.is_dir()
         ]
         return [*folders, self.programs.node_modules / ".bin", self.node.parent]
 
     def _layer(self, arn: str) -> bytes:
-        return bytes(self.aws.backend("lambda").layers_versions_by_arn(arn).code_bytes)
+        with self.aws.backend("lambda") as lambdas:
+            return bytes(lambdas.layers_versions_by_arn(arn).code_bytes)
 
     def _plain(self) -> dict[str, str]:
         """The environment of this process, without what would lead to another account."""
@@ -262,8 +263,8 @@ class Account:
         )
 
     def _function(self, name: str) -> Function:
-        lambdas = self.aws.backend("lambda")
-        found = lambdas.get_function(name)
+        with self.aws.backend("lambda") as lambdas:
+            found = lambdas.get_function(name)
         return Function(
             arn=found.function_arn,
             name=found.function_name,
@@ -354,7 +355,7 @@ class Account:
             self._delete_cluster(name)
 
     def _jwks(self, issuer: str) -> Mapping[str, Any]:
-        return next((plane.jwks for plane in self.clusters.values() if plane.issuer == issuer), {"keys": []})
+        return next((plane.jwks for plane in list(self.clusters.values()) if plane.issuer == issuer), {"keys": []})
 
     def _run_function(self, arn: str, event: Any) -> tuple[Any, str]:
         answer = self.functions.invoke(arn, event)

@@ -11,6 +11,7 @@ import pytest
 
 from karpenter_gpu.rehearsal.aws.hooks import ControlPlane, Hooks
 from karpenter_gpu.rehearsal.aws.server import EmulatedAws
+from tests.until import until
 
 HANDLER = Path(__file__).parents[2] / "karpenter_gpu" / "cdk" / "functions" / "attach.py"
 ACCOUNT = "111122223333"
@@ -42,7 +43,7 @@ class World:
         )["cluster"]
         self.cluster_group = shown["resourcesVpcConfig"]["clusterSecurityGroupId"]
         self.group = self.new_group("nodes")
-        assert aws.world.until(lambda: eks.describe_cluster(name=self.name)["cluster"]["status"] == "ACTIVE", 5)
+        assert until(lambda: eks.describe_cluster(name=self.name)["cluster"]["status"] == "ACTIVE", 5)
 
     @property
     def ec2(self):

@@ -9,6 +9,7 @@ from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
 from karpenter_gpu.rehearsal import premade
 from karpenter_gpu.rehearsal.aws.hooks import ControlPlane, Hooks
 from karpenter_gpu.rehearsal.aws.server import EmulatedAws
+from tests.until import until
 
 REGION = "eu-west-1"
 ISSUER = f"https://oidc.eks.{REGION}.amazonaws.com/id/0123456789ABCDEF0123456789ABCDEF"
@@ -33,7 +34,7 @@ def aws():
         _, subnets = premade.network(aws.client, FACTS)
         premade.cluster(aws.client, FACTS, subnets)
         eks = aws.client("eks")
-        assert aws.world.until(lambda: eks.describe_cluster(name="there")["cluster"]["status"] == "ACTIVE", 5)
+        assert until(lambda: eks.describe_cluster(name="there")["cluster"]["status"] == "ACTIVE", 5)
         premade.node_group(aws.client, FACTS, subnets)
         yield aws
 

@@ -7,6 +7,7 @@ from botocore.exceptions import ClientError
 
 from karpenter_gpu.rehearsal.aws.hooks import Hooks
 from karpenter_gpu.rehearsal.aws.server import EmulatedAws
+from tests.until import until
 
 ZONES = ("us-east-1a", "us-east-1b")
 TRUST = {"Version": "2012-10-17", "Statement": []}
@@ -211,7 +212,7 @@ def test_launch_and_termination_are_heard_outside(world):
     instance = world.instance(world.fleet())["InstanceId"]
     world.ec2.terminate_instances(InstanceIds=[instance])
     world.ec2.terminate_instances(InstanceIds=[instance])
-    assert world.aws.world.until(lambda: ("down", instance) in world.heard, 5)
+    assert until(lambda: ("down", instance) in world.heard, 5)
     time.sleep(0.05)
     assert [what for what, which in world.heard if which == instance] == ["up", "down"]
     state = world.ec2.describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]["State"]

@@ -6,6 +6,7 @@ from botocore.exceptions import ClientError
 
 from karpenter_gpu.rehearsal.aws.hooks import ControlPlane, Hooks
 from karpenter_gpu.rehearsal.aws.server import EmulatedAws
+from tests.until import until
 
 ROOT = "arn:aws:iam::123456789012:root"
 NODE = "arn:aws:iam::123456789012:role/node"
@@ -49,7 +50,7 @@ class World:
         return self.eks.describe_nodegroup(clusterName=cluster, nodegroupName=name)["nodegroup"]
 
     def becomes(self, value, wanted):
-        return self.aws.world.until(lambda: value() == wanted, 5)
+        return until(lambda: value() == wanted, 5)
 
 
 def control_plane(name, version, cluster):
@@ -138,7 +139,7 @@ def test_the_clusters_security_group_exists_and_goes_with_it(world):
     (found,) = world.ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"]
     assert {"Key": "aws:eks:cluster-name", "Value": "short"} in found["Tags"]
     world.eks.delete_cluster(name="short")
-    assert world.aws.world.until(lambda: "short" not in world.eks.list_clusters()["clusters"], 5)
+    assert until(lambda: "short" not in world.eks.list_clusters()["clusters"], 5)
     assert ("deleted", "short") in world.heard
     with refused("InvalidGroup.NotFound"):
         world.ec2.describe_security_groups(GroupIds=[group])

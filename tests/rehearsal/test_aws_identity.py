@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from karpenter_gpu.rehearsal.aws.extensions.trust import Caller, refusal
 from karpenter_gpu.rehearsal.aws.hooks import ControlPlane, Hooks
 from karpenter_gpu.rehearsal.aws.server import EmulatedAws
+from tests.until import until
 
 ACCOUNT = "123456789012"
 ISSUER = "https://oidc.eks.us-east-1.amazonaws.com/id/ABC"
@@ -121,7 +122,7 @@ def cluster(aws):
     made = role(aws, "control-plane", allow({"Service": "eks.amazonaws.com"}, "sts:AssumeRole"))
     eks = aws.client("eks")
     eks.create_cluster(name="gpu", roleArn=made, resourcesVpcConfig={"subnetIds": subnets})
-    assert aws.world.until(lambda: eks.describe_cluster(name="gpu")["cluster"]["status"] == "ACTIVE", 5)
+    assert until(lambda: eks.describe_cluster(name="gpu")["cluster"]["status"] == "ACTIVE", 5)
     return "gpu"
 
 

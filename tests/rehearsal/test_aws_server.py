@@ -2,8 +2,10 @@ import http.client
 import io
 import json
 import socket
+import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
@@ -157,3 +159,27 @@ def test_a_long_poll_holds_up_nobody_else(aws):
     aws.client("sqs").send_message(QueueUrl=url, MessageBody="news")
     poll.join(5)
     assert received[0]["Messages"][0]["Body"] == "news"
+
+
+def test_callers_at_the_same_moment_do_not_trip_over_each_other(aws):
+    def work(name):
+        iam, trust = aws.client("iam"), json.dumps({"Version": "2012-10-17", "Statement": []})
+        allowed = json.dumps(
+            {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}
+        )
+        for _ in range(10):
+            iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)
+            policy = iam.create_policy(PolicyName=name, PolicyDocument=allowed)["Policy"]["Arn"]
+            iam.attach_role_policy(RoleName=name, PolicyArn=policy)
+            iam.detach_role_policy(RoleName=name, PolicyArn=policy)
+            iam.delete_policy(PolicyArn=policy)
+            iam.delete_role(RoleName=name)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(work, [f"role-{number}" for number in range(4)]))
+    finally:
+        sys.setswitchinterval(before)
+    assert [unknown for unknown in aws.unknown if unknown.service == "iam"] == []

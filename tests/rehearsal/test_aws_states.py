@@ -8,6 +8,7 @@ from botocore.exceptions import ClientError
 from karpenter_gpu.rehearsal.aws.extensions import states
 from karpenter_gpu.rehearsal.aws.hooks import Hooks
 from karpenter_gpu.rehearsal.aws.server import EmulatedAws
+from tests.until import until
 
 TASK, OTHERWISE = (f"arn:aws:lambda:eu-west-1:123456789012:function:{name}" for name in ("isComplete", "onTimeout"))
 INPUT = {"RequestType": "Create"}
@@ -66,7 +67,7 @@ class World:
         self.aws.hooks.invoke = invoke
         asked = {"stateMachineArn": machine or self.machine(), "input": json.dumps(INPUT)}
         arn = self.client.start_execution(**asked)["executionArn"]
-        assert self.aws.world.until(lambda: self.client.describe_execution(executionArn=arn)["status"] != "RUNNING", 5)
+        assert until(lambda: self.client.describe_execution(executionArn=arn)["status"] != "RUNNING", 5)
         return self.client.describe_execution(executionArn=arn)
 
 
@@ -92,7 +93,7 @@ def test_an_execution_is_started_and_not_waited_for(world):
     world.aws.hooks.invoke = lambda *_: seen.append(1) or (DONE if len(seen) > 3 else NOT_YET)
     arn = world.client.start_execution(stateMachineArn=machine, input="{}")["executionArn"]
     assert world.client.describe_execution(executionArn=arn)["status"] == "RUNNING"
-    assert world.aws.world.until(lambda: len(seen) > 3, 5)
+    assert until(lambda: len(seen) > 3, 5)
 
 
 def test_when_the_definitions_time_is_up_the_other_function_is_told_the_error(world):

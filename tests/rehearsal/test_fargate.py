@@ -13,6 +13,7 @@ from karpenter_gpu.rehearsal.aws.server import EmulatedAws
 from karpenter_gpu.rehearsal.cluster import fargate as module
 from karpenter_gpu.rehearsal.cluster.fargate import SCHEDULER, Fargate
 from karpenter_gpu.rehearsal.cluster.kube import ApiError
+from tests.until import until
 
 ROLE = "arn:aws:iam::123456789012:role/pods"
 MAIN = {"namespace": "main"}
@@ -54,7 +55,7 @@ class World:
             resourcesVpcConfig={"subnetIds": [self.private, self.public]},
             accessConfig={"authenticationMode": mode},
         )
-        assert self.aws.world.until(lambda: self.eks.describe_cluster(name=name)["cluster"]["status"] == "ACTIVE", 5)
+        assert until(lambda: self.eks.describe_cluster(name=name)["cluster"]["status"] == "ACTIVE", 5)
         return name
 
     def profile(self, cluster, name="p", *, wait=True, **more):
@@ -68,7 +69,7 @@ class World:
         return self.eks.describe_fargate_profile(clusterName=cluster, fargateProfileName=name)["fargateProfile"]
 
     def becomes(self, cluster, name, status):
-        assert self.aws.world.until(lambda: self.shown(cluster, name)["status"] == status, 5)
+        assert until(lambda: self.shown(cluster, name)["status"] == status, 5)
 
     def names(self, cluster):
         return self.eks.list_fargate_profiles(clusterName=cluster)["fargateProfileNames"]
@@ -106,7 +107,7 @@ def test_a_profile_lives_from_creating_to_deleted_and_holds_its_cluster(world):
     with pytest.raises(ClientError, match=r"ResourceInUseException.*Cluster has Fargate profiles attached"):
         world.eks.delete_cluster(name="lives")
     world.eks.delete_fargate_profile(clusterName="lives", fargateProfileName="p")
-    assert world.aws.world.until(lambda: world.names("lives") == [], 5)
+    assert until(lambda: world.names("lives") == [], 5)
     assert [what for what, cluster, _ in world.heard if cluster == "lives"] == ["begins", "ends"]
     with pytest.raises(ClientError, match="ResourceNotFoundException"):
         world.shown("lives")
@@ -226,7 +227,6 @@ def cluster(world, profiles, monkeypatch):
     monkeypatch.setattr(module, "Kube", lambda *_, **__: made)
     made.fargate = Fargate(made, world.aws, {})
     made.ends = lambda pod: made.fargate._seen("DELETED", pod)
-    made.until = world.aws.world.until
     return made
 
 
@@ -282,7 +282,7 @@ def test_a_pod_gets_a_node_of_its_own_that_no_other_comes_to(cluster):
     one, two = cluster.pod("one"), cluster.pod("two")
     for pod in (one, two):
         cluster.fargate._seen("ADDED", pod)
-    assert cluster.until(lambda: len(cluster.bound) == 2, 5)
+    assert until(lambda: len(cluster.bound) == 2, 5)
     assert set(cluster.bound.values()) == set(cluster.nodes)
     node = cluster.nodes[cluster.bound["one"]]
     assert node["metadata"]["name"] == "fargate-ip-10-9-0-4.us-east-1.compute.internal"
@@ -302,7 +302,7 @@ def test_a_pod_of_another_scheduler_or_with_a_node_is_let_be(cluster):
 def test_the_node_goes_with_its_pod(cluster, phase):
     pod = cluster.pod("one")
     cluster.fargate._seen("ADDED", pod)
-    assert cluster.until(lambda: cluster.bound, 5)
+    assert until(lambda: cluster.bound, 5)
     ended = {**pod, "status": {"phase": phase}}
     cluster.fargate._seen("DELETED" if phase == "deleted" else "MODIFIED", ended)
     assert cluster.nodes == {}
@@ -310,7 +310,7 @@ def test_the_node_goes_with_its_pod(cluster, phase):
 
 def test_the_end_of_a_profile_is_the_end_of_its_pods_and_their_nodes(cluster):
     cluster.fargate._seen("ADDED", cluster.pod("one"))
-    assert cluster.until(lambda: cluster.bound, 5)
+    assert until(lambda: cluster.bound, 5)
     cluster.fargate.end("p")
     assert (cluster.there, cluster.nodes) == ({}, {})
 
@@ -318,19 +318,19 @@ def test_the_end_of_a_profile_is_the_end_of_its_pods_and_their_nodes(cluster):
 def test_a_role_that_is_not_let_in_is_why_there_is_no_node_and_it_is_tried_again(cluster):
     cluster.refuses = 10
     cluster.fargate._seen("ADDED", cluster.pod("one"))
-    assert cluster.until(lambda: cluster.fargate._refusals, 5)
+    assert until(lambda: cluster.fargate._refusals, 5)
     (why,) = cluster.fargate._refusals.values()
     assert why == (
         f"pod one has no Fargate node: the pod execution role {ROLE} has no access entry in cluster taken, nor an aws-auth "
         "mapping that counts"
     )
-    assert cluster.until(lambda: cluster.bound and not cluster.fargate._refusals, 5)
+    assert until(lambda: cluster.bound and not cluster.fargate._refusals, 5)
 
 
 def test_a_pod_that_is_gone_is_not_waited_for(cluster):
     cluster.refuses = 10**6
     pod = cluster.pod("one")
     cluster.fargate._seen("ADDED", pod)
-    assert cluster.until(lambda: cluster.fargate._refusals, 5)
+    assert until(lambda: cluster.fargate._refusals, 5)
     cluster.there.clear()
-    assert cluster.until(lambda: not cluster.fargate._refusals, 5)
+    assert until(lambda: not cluster.fargate._refusals, 5)

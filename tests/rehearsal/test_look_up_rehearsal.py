@@ -18,6 +18,7 @@ from karpenter_gpu.rehearsal.rehearse import Options, rehearse
 from karpenter_gpu.rehearsal.stories import STORIES
 from tests.rehearsal.test_rehearsals import Quiet
 from tests.shapes import ACCOUNT, ROOT
+from tests.until import until
 
 pytestmark = pytest.mark.rehearsal
 
@@ -51,7 +52,7 @@ class Account:
         _, subnets = premade.network(client, facts)
         premade.cluster(client, facts, subnets)
         eks = client("eks")
-        assert self.aws.world.until(lambda: eks.describe_cluster(name=name)["cluster"]["status"] == "ACTIVE", 5)
+        assert until(lambda: eks.describe_cluster(name=name)["cluster"]["status"] == "ACTIVE", 5)
         if nodes:
             premade.node_group(client, facts, subnets)
 

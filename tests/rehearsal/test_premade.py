@@ -7,6 +7,7 @@ import pytest
 from karpenter_gpu.rehearsal import premade
 from karpenter_gpu.rehearsal.aws.hooks import ControlPlane, Hooks
 from karpenter_gpu.rehearsal.aws.server import EmulatedAws
+from tests.until import until
 
 FACTS = {
     "Name": "there",
@@ -43,7 +44,7 @@ def test_what_the_template_names_is_there_under_those_ids(aws):
     shown = aws.client("eks").describe_cluster(name="there")["cluster"]
     assert shown["resourcesVpcConfig"]["clusterSecurityGroupId"] == "sg-0123456789abcdef0"
     assert shown["accessConfig"]["authenticationMode"] == "API"
-    assert aws.world.until(lambda: aws.client("eks").describe_cluster(name="there")["cluster"]["status"] == "ACTIVE", 5)
+    assert until(lambda: aws.client("eks").describe_cluster(name="there")["cluster"]["status"] == "ACTIVE", 5)
     premade.node_group(aws.client, FACTS, subnets)
     group = aws.client("eks").describe_nodegroup(clusterName="there", nodegroupName="workers")["nodegroup"]
     template = aws.client("ec2").describe_launch_template_versions(LaunchTemplateId=group["launchTemplate"]["id"])

@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from http.server import ThreadingHTTPServer
 from socketserver import TCPServer
 from types import TracebackType
@@ -38,6 +38,8 @@ StartResponse = Callable[..., Any]
 _REMEMBERED_CALLS: Final = 20_000
 # What a body may have to be remembered; templates and charts are not for the record.
 _REMEMBERED_BYTES: Final = 65_536
+# A request that is not answered in its turn, as moto waits in it for up to 20 seconds.
+_LONG_POLL: Final = ("sqs", "ReceiveMessage")
 # An access key that no role has: who uses it is the account's root.
 _ROOT_KEY: Final = "AKIAREHEARSALROOT001"
 
@@ -249,9 +251,11 @@ class EmulatedAws:
 
     # What the rest of the rehearsal asks of it.
 
-    def backend(self, service: str) -> Any:
-        """Moto's backend object of a service, in this account and region; global services are found too."""
-        return self.world.backend(service)
+    @contextlib.contextmanager
+    def backend(self, service: str) -> Iterator[Any]:
+        """Moto's backend object of a service, in this account and region, while no request is answered."""
+        with self.world.turn:
+            yield self.world.backend(service)
 
     def client(self, service: str, **credentials: str) -> Any:
         """A boto3 client of this AWS, as the account's root unless given other credentials (boto3's names)."""
@@ -267,11 +271,13 @@ class EmulatedAws:
 
     def credentials_for(self, role: str, session: str) -> dict[str, str]:
         """Environment variables with which a program acts as a role (by its ARN), whatever the role's trust says."""
-        return self.extensions.roles.credentials_for(role, session)
+        with self.world.turn:
+            return self.extensions.roles.credentials_for(role, session)
 
     def put_aws_event(self, source: str, detail_type: str, detail: dict[str, Any], resources: Sequence[str]) -> int:
         """Send an event as AWS itself does, through the default bus's rules; how many targets had it."""
-        return self.extensions.events.put(source, detail_type, detail, resources)
+        with self.world.turn:
+            return self.extensions.events.put(source, detail_type, detail, resources)
 
     # Answering.
 
@@ -295,7 +301,8 @@ class EmulatedAws:
         if ".amazonaws.com" in environ.get("HTTP_HOST", ""):
             # It came through the proxy, where TLS ended: URLs in answers (a queue's) must say what the caller used.
             environ["wsgi.url_scheme"] = "https"
-        principal = self.extensions.roles.principal_of(key)
+        with self.world.turn:
+            principal = self.extensions.roles.principal_of(key)
         return Call(time.time(), service, region or self.region, key, environ, principal)
 
     @staticmethod
@@ -313,8 +320,10 @@ class EmulatedAws:
             call.environ = {**call.environ, "wsgi.input": io.BytesIO(), "CONTENT_LENGTH": "0"}
 
     def _answer(self, call: Call) -> Response:
+        turn = contextlib.nullcontext() if (call.service, call.action) == _LONG_POLL else self.world.turn
         try:
-            return self._own_or_moto(call)
+            with turn:
+                return self._own_or_moto(call)
         except PassedOn as refused:
             return refused.response
         except ServiceException as error:

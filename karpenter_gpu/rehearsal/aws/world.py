@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -36,6 +35,8 @@ class World:
         moto_response: The same, as moto wrote it.
 
         failures: What hooks raised, and what AWS would have refused without telling anybody.
+
+        turn: Held by whoever reads or changes the account: neither moto nor its extensions are made for two threads.
     """
 
     region: str
@@ -44,6 +45,7 @@ class World:
     moto: Callable[[Call], dict[str, Any]]
     moto_response: Callable[[Call], Response]
     failures: list[str] = field(default_factory=list)
+    turn: threading.RLock = field(default_factory=threading.RLock)
 
     @property
     def partition(self) -> str:
@@ -60,7 +62,10 @@ class World:
         return f"arn:{self.partition}:{service}:{self.region}:{self.account}:{resource}"
 
     def backend(self, service: str) -> Any:
-        """Moto's backend of a service for this account, in this region or, for a global service, this partition."""
+        """Moto's backend of a service for this account, in this region or, for a global service, this partition.
+
+        For those who have the turn.
+        """
         regions = moto.backends.get_backend(cast("Any", service))[self.account]
         return regions[self.region if self.region in regions else self.partition]
 
@@ -76,13 +81,3 @@ class World:
         thread = threading.Thread(target=run, daemon=True, name=f"hook {getattr(function, '__name__', '')}")
         thread.start()
         return thread
-
-    @staticmethod
-    def until(condition: Callable[[], object], seconds: float) -> bool:
-        """Whether the condition came true in time."""
-        end = time.monotonic() + seconds
-        while not condition():
-            if time.monotonic() > end:
-                return False
-            time.sleep(0.02)
-        return True

@@ -9,14 +9,15 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from threading import RLock
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from moto.core.utils import utcnow
 
 from karpenter_gpu.rehearsal.aws.hooks import ControlPlane
 from karpenter_gpu.rehearsal.aws.wire import AwsError, Call
 from karpenter_gpu.rehearsal.aws.world import Operations, World
+
+_T = TypeVar("_T")
 
 Document = dict[str, Any]
 
@@ -125,7 +126,6 @@ class Clusters:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.lock = RLock()
         self._clusters: dict[str, Cluster] = {}
 
     def __getitem__(self, name: str) -> Cluster:
@@ -148,15 +148,19 @@ class Clusters:
         """For good."""
         self._clusters.pop(name, None)
 
-    def run(self, change: Callable[[], None], failed: Callable[[str], None]) -> None:
-        """Do a change in a thread of its own, and say why it failed if it does."""
+    def run(self, hook: Callable[[], _T], done: Callable[[_T], object], failed: Callable[[str], None]) -> None:
+        """Let a hook work in a thread of its own, and then note what came of it or why it failed."""
 
         def work() -> None:
             try:
-                change()
+                result = hook()
             except Exception as error:  # noqa: BLE001 - a hook is anybody's code; its reason is shown by EKS
                 self.world.failures.append(str(error))
-                failed(str(error))
+                with self.world.turn:
+                    failed(str(error))
+            else:
+                with self.world.turn:
+                    done(result)
 
         self.world.background(work)
 
@@ -218,15 +222,18 @@ class Eks:
     def create_cluster(self, call: Call) -> Document:
         asked = call.parameters
         name = asked["name"]
-        with self._clusters.lock:
-            if name in self._clusters:
-                raise in_use(f"Cluster already exists with name: {name}", clusterName=name)
-            cluster = Cluster(self._shown(asked, call.principal))
-            self._clusters.add(cluster)
+        if name in self._clusters:
+            raise in_use(f"Cluster already exists with name: {name}", clusterName=name)
+        cluster = Cluster(self._shown(asked, call.principal))
+        self._clusters.add(cluster)
         if (asked.get("accessConfig") or {}).get("bootstrapClusterCreatorAdminPermissions", True):
             self._admit_creator(cluster, call.principal)
         shown = dict(cluster.shown)
-        self._clusters.run(lambda: self._start(cluster), lambda why: self._fail(cluster, why))
+        self._clusters.run(
+            lambda: self._world.hooks.create_cluster(cluster.name, shown["version"], shown),
+            lambda plane: self._started(cluster, plane),
+            lambda why: self._fail(cluster, why),
+        )
         return {"cluster": shown}
 
     def _shown(self, asked: Document, _principal: str) -> Document:
@@ -286,9 +293,9 @@ class Eks:
         backend.authorize_security_group_ingress(group.id, "-1", None, None, [], [{"GroupId": group.id}])
         return str(group.id)
 
-    def _start(self, cluster: Cluster) -> None:
+    @staticmethod
+    def _started(cluster: Cluster, plane: ControlPlane) -> None:
         shown = cluster.shown
-        plane: ControlPlane = self._world.hooks.create_cluster(cluster.name, shown["version"], shown)
         shown["endpoint"] = plane.endpoint
         shown["certificateAuthority"] = {"data": plane.certificate_authority}
         shown["identity"] = {"oidc": {"issuer": plane.issuer}}
@@ -321,11 +328,14 @@ class Eks:
             raise error
         cluster.shown["status"] = "DELETING"
         shown = dict(cluster.shown)
-        self._clusters.run(lambda: self._end(cluster), lambda why: self._fail(cluster, why))
+        self._clusters.run(
+            lambda: self._world.hooks.delete_cluster(cluster.name),
+            lambda _: self._ended(cluster),
+            lambda why: self._fail(cluster, why),
+        )
         return {"cluster": shown}
 
-    def _end(self, cluster: Cluster) -> None:
-        self._world.hooks.delete_cluster(cluster.name)
+    def _ended(self, cluster: Cluster) -> None:
         backend = self._world.backend("ec2")
         group = cluster.shown["resourcesVpcConfig"]["clusterSecurityGroupId"]
         for other in list(backend.describe_security_groups(group_ids=[group])):
@@ -357,16 +367,9 @@ class Eks:
         if int(version.split(".")[1]) != int(before.split(".")[1]) + 1:
             raise invalid(f"Unsupported Kubernetes minor version update from {before} to {version}")
         update = cluster.note("VersionUpdate", {"Version": version, "PlatformVersion": _PLATFORM})
-        cluster.shown["status"] = "UPDATING"
-
-        def change() -> None:
-            # The control plane that runs is not replaced: only what EKS says of it is.
-            cluster.shown.update(version=version, status="ACTIVE")
-            self._done(update)
-
-        shown = dict(update)
-        self._clusters.run(change, lambda why: update.update(status="Failed", errors=[{"errorMessage": why}]))
-        return {"update": shown}
+        # The control plane that runs is not replaced: only what EKS says of it is.
+        cluster.shown["version"] = version
+        return {"update": self._done(update)}
 
     def associate_encryption_config(self, call: Call) -> Document:
         cluster = self._clusters[call.parameters["clusterName"]]

@@ -135,11 +135,10 @@ class AccessEntries:
         if bad := [group for group in asked.get("kubernetesGroups") or () if group.startswith(("system:", "eks:"))]:
             text = "The kubernetes group name {} is invalid, it cannot start with system:"
             raise invalid(text.format(bad[0]), clusterName=cluster.name)
-        with self._clusters.lock:
-            if principal in cluster.entries:
-                text = "The specified access entry resource is already in use on this cluster."
-                raise in_use(text, clusterName=cluster.name)
-            cluster.entries[principal] = entry(self._world, cluster.name, principal, asked)
+        if principal in cluster.entries:
+            text = "The specified access entry resource is already in use on this cluster."
+            raise in_use(text, clusterName=cluster.name)
+        cluster.entries[principal] = entry(self._world, cluster.name, principal, asked)
         return {"accessEntry": cluster.entries[principal]}
 
     def list_(self, call: Call) -> Document:
@@ -228,12 +227,11 @@ class PodIdentity:
         """An association as it is asked for; one for each service account."""
         if self._roles.find(asked["roleArn"]) is None:
             raise invalid(f"Role provided in the request does not exist: {asked['roleArn']}")
-        with self._clusters.lock:
-            if self.of(cluster, asked["namespace"], asked["serviceAccount"]):
-                text = f"Association already exists: {asked['namespace']}/{asked['serviceAccount']}"
-                raise in_use(text, clusterName=cluster.name)
-            made = self._shown(cluster, asked)
-            cluster.associations[made["associationId"]] = made
+        if self.of(cluster, asked["namespace"], asked["serviceAccount"]):
+            text = f"Association already exists: {asked['namespace']}/{asked['serviceAccount']}"
+            raise in_use(text, clusterName=cluster.name)
+        made = self._shown(cluster, asked)
+        cluster.associations[made["associationId"]] = made
         return made
 
     def _shown(self, cluster: Cluster, asked: Mapping[str, Any]) -> Document:

@@ -57,27 +57,30 @@ class FargateProfiles:
             raise AwsError("InvalidRequestException", text)
         self._check_role(role)
         subnets = self._private(cluster, asked.get("subnets"))
-        with self._clusters.lock:
-            self._alone(cluster, f"create Fargate Profile {name}")
-            if name in cluster.profiles:
-                raise in_use(f"A Fargate Profile already exists with this name: {name}", clusterName=cluster.name)
-            arn = self._world.arn("eks", f"fargateprofile/{cluster.name}/{name}/{uuid.uuid4()}")
-            profile = cluster.profiles[name] = {
-                "fargateProfileName": name,
-                "fargateProfileArn": arn,
-                "clusterName": cluster.name,
-                "createdAt": utcnow(),
-                "podExecutionRoleArn": role,
-                "subnets": subnets,
-                "selectors": list(asked.get("selectors") or ()),
-                "status": "CREATING",
-                "tags": dict(asked.get("tags") or {}),
-                "health": {"issues": []},
-            }
+        self._alone(cluster, f"create Fargate Profile {name}")
+        if name in cluster.profiles:
+            raise in_use(f"A Fargate Profile already exists with this name: {name}", clusterName=cluster.name)
+        arn = self._world.arn("eks", f"fargateprofile/{cluster.name}/{name}/{uuid.uuid4()}")
+        profile = cluster.profiles[name] = {
+            "fargateProfileName": name,
+            "fargateProfileArn": arn,
+            "clusterName": cluster.name,
+            "createdAt": utcnow(),
+            "podExecutionRoleArn": role,
+            "subnets": subnets,
+            "selectors": list(asked.get("selectors") or ()),
+            "status": "CREATING",
+            "tags": dict(asked.get("tags") or {}),
+            "health": {"issues": []},
+        }
         if cluster.authentication_mode != "CONFIG_MAP" and role not in cluster.entries:
             cluster.entries[role] = entry(self._world, cluster.name, role, {"type": "FARGATE_LINUX"})
         shown = dict(profile)
-        self._clusters.run(lambda: self._begin(cluster, profile), lambda why: self._fail(profile, "CREATE_FAILED", why))
+        self._clusters.run(
+            lambda: self._world.hooks.create_fargate_profile(cluster.name, profile),
+            lambda _: profile.update(status="ACTIVE"),
+            lambda why: self._fail(profile, "CREATE_FAILED", why),
+        )
         return {"fargateProfile": shown}
 
     def _check_role(self, arn: str) -> None:
@@ -107,10 +110,6 @@ class FargateProfiles:
                 text = f"currently has Fargate profile {name} in status {profile['status']}"
                 raise in_use(f"Cannot {what} because cluster {cluster.name} {text}", clusterName=cluster.name)
 
-    def _begin(self, cluster: Cluster, profile: Document) -> None:
-        self._world.hooks.create_fargate_profile(cluster.name, profile)
-        profile["status"] = "ACTIVE"
-
     @staticmethod
     def _fail(profile: Document, status: str, why: str) -> None:
         profile["health"] = {"issues": [{"code": "InternalFailure", "message": why, "resourceIds": []}]}
@@ -118,16 +117,14 @@ class FargateProfiles:
 
     def delete(self, call: Call) -> Document:
         cluster, profile = self._profile(call)
-        with self._clusters.lock:
-            self._alone(cluster, f"delete Fargate Profile {profile['fargateProfileName']}")
-            profile["status"] = "DELETING"
-
-        def end() -> None:
-            self._world.hooks.delete_fargate_profile(cluster.name, profile)
-            cluster.profiles.pop(profile["fargateProfileName"], None)
-
+        self._alone(cluster, f"delete Fargate Profile {profile['fargateProfileName']}")
+        profile["status"] = "DELETING"
         shown = dict(profile)
-        self._clusters.run(end, lambda why: self._fail(profile, "DELETE_FAILED", why))
+        self._clusters.run(
+            lambda: self._world.hooks.delete_fargate_profile(cluster.name, profile),
+            lambda _: cluster.profiles.pop(profile["fargateProfileName"], None),
+            lambda why: self._fail(profile, "DELETE_FAILED", why),
+        )
         return {"fargateProfile": shown}
 
 

@@ -78,14 +78,17 @@ class Nodegroups:
         version = asked.get("version") or cluster.shown["version"]
         if asked.get("amiType", "").startswith("AL2_") and int(version.split(".")[1]) > LAST_AL2_MINOR:
             raise invalid(f"Requested AMI for this version {version} is not supported: {asked['amiType']}")
-        with self._clusters.lock:
-            if name in cluster.nodegroups:
-                text = f"NodeGroup already exists with name {name} and cluster name {cluster.name}"
-                raise in_use(text, clusterName=cluster.name, nodegroupName=name)
-            group = cluster.nodegroups[name] = self._shown(cluster, asked)
+        if name in cluster.nodegroups:
+            text = f"NodeGroup already exists with name {name} and cluster name {cluster.name}"
+            raise in_use(text, clusterName=cluster.name, nodegroupName=name)
+        group = cluster.nodegroups[name] = self._shown(cluster, asked)
         self._admit(cluster, group["nodeRole"])
         shown = dict(group)
-        self._clusters.run(lambda: self._bring_up(cluster, group), lambda why: self._fail(group, "CREATE_FAILED", why))
+        self._clusters.run(
+            lambda: self._world.hooks.create_nodegroup(cluster.name, group),
+            lambda _: group.update(status="ACTIVE"),
+            lambda why: self._fail(group, "CREATE_FAILED", why),
+        )
         return {"nodegroup": shown}
 
     def _role_exists(self, arn: str) -> bool:
@@ -137,10 +140,6 @@ class Nodegroups:
         template.setdefault("version", str(found.default_version_number))
         return bool(found.get_version(template["version"]).data.get("ImageId"))
 
-    def _bring_up(self, cluster: Cluster, group: Document) -> None:
-        self._world.hooks.create_nodegroup(cluster.name, group)
-        group["status"] = "ACTIVE"
-
     @staticmethod
     def _fail(group: Document, status: str, why: str) -> None:
         group["health"] = {"issues": [{"code": "NodeCreationFailure", "message": why, "resourceIds": []}]}
@@ -182,8 +181,7 @@ class Nodegroups:
         update = cluster.note(kind, params, group["nodegroupName"])
         group["status"] = "UPDATING"
 
-        def change() -> None:
-            self._world.hooks.update_nodegroup(cluster.name, group)
+        def done(_: None) -> None:
             group.update(status="ACTIVE", modifiedAt=utcnow())
             update["status"] = "Successful"
 
@@ -192,17 +190,16 @@ class Nodegroups:
             self._fail(group, "ACTIVE", why)
 
         shown = dict(update)
-        self._clusters.run(change, failed)
+        self._clusters.run(lambda: self._world.hooks.update_nodegroup(cluster.name, group), done, failed)
         return {"update": shown}
 
     def delete(self, call: Call) -> Document:
         cluster, group = self._group(call)
         group["status"] = "DELETING"
-
-        def end() -> None:
-            self._world.hooks.delete_nodegroup(cluster.name, group)
-            cluster.nodegroups.pop(group["nodegroupName"], None)
-
         shown = dict(group)
-        self._clusters.run(end, lambda why: self._fail(group, "DELETE_FAILED", why))
+        self._clusters.run(
+            lambda: self._world.hooks.delete_nodegroup(cluster.name, group),
+            lambda _: cluster.nodegroups.pop(group["nodegroupName"], None),
+            lambda why: self._fail(group, "DELETE_FAILED", why),
+        )
         return {"nodegroup": shown}
