@@ -89,24 +89,31 @@ class Target:
 
     @property
     def kubectl_network(self) -> lambda_.CfnFunction.VpcConfigProperty | None:
-        """Where kubectl runs; None where it runs in no VPC."""
-        if self.is_v1:
+        """Where kubectl runs; None where that is in no VPC, or another stack's."""
+        if self._has_own_kubectl:
             subnets = self.cluster.kubectl_private_subnets or []
             group = self.cluster.kubectl_security_group
             groups = [group.security_group_id if group else self.security_group_id]
             ids = [subnet.subnet_id for subnet in subnets]
             return lambda_.CfnFunction.VpcConfigProperty(subnet_ids=ids, security_group_ids=groups) if ids else None
-        handler = self.cluster.kubectl_provider.node.try_find_child("Handler")
-        network: Any = handler.node.default_child.vpc_config if handler else None
+        network: Any = self._kubectl_handler.node.default_child.vpc_config if self._kubectl_handler else None
         return network if isinstance(network, lambda_.CfnFunction.VpcConfigProperty) else None
 
     @property
     def kubectl_in_vpc(self) -> bool | None:
         """Whether what runs kubectl is inside the cluster's VPC; None where that is another stack's."""
-        if self.is_v1 and self.cluster.kubectl_provider is None:
-            return bool(self.cluster.kubectl_private_subnets)
-        handler: Any = self.cluster.kubectl_provider.node.try_find_child("Handler")
-        return None if handler is None else bool(handler.is_bound_to_vpc)
+        is_known = self._has_own_kubectl or self._kubectl_handler
+        return self.kubectl_network is not None if is_known else None
+
+    @property
+    def _has_own_kubectl(self) -> bool:
+        """True for an `aws_eks` cluster to which no provider was given, and which makes one."""
+        return self.is_v1 and self.cluster.kubectl_provider is None
+
+    @property
+    def _kubectl_handler(self) -> Any:
+        """The function of the provider that was given; None where that is another stack's."""
+        return self.cluster.kubectl_provider.node.try_find_child("Handler")
 
     def nodes(self) -> Iterator[Construct]:
         """The node groups that this app has put under the cluster by now."""

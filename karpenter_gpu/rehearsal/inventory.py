@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -106,6 +107,28 @@ PARTS = (
         "describe_pod_identity_association",
     ),
 )
+
+# What Kubernetes still does by itself: accounts for namespaces, and pods whose node is gone, which it waits 40 s for.
+SETTLE_SECONDS: Final = 90.0
+
+
+def settled(client: Client, kubes: Sequence[Kube], is_awaited: Callable[[Standing], bool] = bool) -> Standing:
+    """What stands once it stands still and is as awaited, or when the time is up.
+
+    Args:
+        client: Makes clients of the emulated AWS.
+
+        kubes: The clusters whose objects count, too.
+
+        is_awaited: Whether what stands is what is waited for; anything is by default.
+    """
+    now, end = inventory(client, kubes), time.monotonic() + SETTLE_SECONDS
+    while time.monotonic() < end:
+        time.sleep(1)
+        before, now = now, inventory(client, kubes)
+        if before == now and is_awaited(now):
+            break
+    return now
 
 
 def inventory(client: Client, kubes: Iterable[Kube] = ()) -> Standing:

@@ -20,7 +20,7 @@ from karpenter_gpu.rehearsal.account import Account, Said
 from karpenter_gpu.rehearsal.assembly import Assembly
 from karpenter_gpu.rehearsal.cloudformation.engine import Event
 from karpenter_gpu.rehearsal.cluster.pods import follow
-from karpenter_gpu.rehearsal.inventory import Standing, differences, inventory
+from karpenter_gpu.rehearsal.inventory import Standing, differences, inventory, settled
 from karpenter_gpu.rehearsal.observer import Observer
 from karpenter_gpu.rehearsal.processes import Processes
 from karpenter_gpu.rehearsal.programs import Programs, Progress, programs
@@ -32,8 +32,6 @@ from karpenter_gpu.rehearsal.timeline import Moment, Timeline
 STACK = "AWS::CloudFormation::Stack"
 # A deploy takes a minute, and a destroy as long as the nodes drain, which nothing here should keep from it.
 LONGEST_SECONDS = 1200.0
-# What Kubernetes still does by itself: accounts for namespaces, and pods whose node is gone, which it waits 40 s for.
-SETTLE_SECONDS = 90.0
 
 
 class Stage(Progress, Protocol):
@@ -187,13 +185,9 @@ class _Run:
     def _standing(account: Account, was: Standing | None = None) -> Standing:
         """What stands: in clusters, once it is what it was, or where that is not asked, once nothing changes by itself."""
         kubes = [plane.kube for plane in account.clusters.values()]
-        now, end = inventory(account.aws.client, kubes), time.monotonic() + SETTLE_SECONDS
-        while kubes and now != was and time.monotonic() < end:
-            time.sleep(1)
-            before, now = now, inventory(account.aws.client, kubes)
-            if was is None and before == now:
-                break
-        return now
+        if not kubes:
+            return inventory(account.aws.client)
+        return settled(account.aws.client, kubes, lambda now: was in (None, now))
 
     def _deploy(self, account: Account) -> None:
         said = self._while_it_can(account, account.deploy)

@@ -40,14 +40,19 @@ def made_v1(stack, **more):
     )
 
 
-def imported_v1(stack, **more):
+def imported_v1(stack, id="Cluster", **more):
     given = {
         "cluster_name": "training",
         "kubectl_role_arn": ADMIN,
-        "kubectl_layer": KubectlV36Layer(stack, "Layer"),
+        "kubectl_layer": KubectlV36Layer(stack, f"{id}Layer"),
         "cluster_security_group_id": GROUP,
     } | more
-    return v1.Cluster.from_cluster_attributes(stack, "Cluster", **given)
+    return v1.Cluster.from_cluster_attributes(stack, id, **given)
+
+
+def imported_v1_in_vpc(stack):
+    inside = {"kubectl_private_subnet_ids": list(SUBNETS), "kubectl_security_group_id": GROUP}
+    return imported_v1(stack, vpc=in_vpc(stack), **inside)
 
 
 def in_vpc(stack):
@@ -213,22 +218,24 @@ def test_the_lease_of_the_controllers_goes_after_them_where_the_cluster_stays(ad
     [
         (imported_v1, "false"),
         (imported_v2, "false"),
+        (imported_v1_in_vpc, "true"),
         (
             lambda stack: imported_v1(
-                stack,
-                vpc=in_vpc(stack),
-                kubectl_private_subnet_ids=list(SUBNETS),
-                kubectl_security_group_id=GROUP,
+                stack, "Again", kubectl_provider=v1.KubectlProvider(stack, "Kubectl", cluster=imported_v1_in_vpc(stack))
             ),
             "true",
         ),
         (lambda stack: imported_v2(stack, private_subnets=in_vpc(stack).private_subnets), "true"),
     ],
 )
-def test_where_kubectl_runs_is_told_to_what_looks_at_the_endpoint(imported, inside):
+def test_what_asks_the_cluster_runs_where_kubectl_does_and_what_looks_at_the_endpoint_is_told(imported, inside):
     stack = stack_in()
-    (attachment,) = of_type(on(imported(stack), stack), "Custom::KarpenterGpuAttachment")
+    template = on(imported(stack), stack)
+    (attachment,) = of_type(template, "Custom::KarpenterGpuAttachment")
     assert attachment["KubectlInVpc"] == inside
+    (takeover,) = of_type(template, "Custom::KarpenterGpuTakeover")
+    function = template["Resources"][takeover["ServiceToken"]["Fn::GetAtt"][0]]
+    assert ("VpcConfig" in function["Properties"]) is (inside == "true")
 
 
 def test_the_template_says_what_it_takes_for_granted_of_a_cluster_it_does_not_make():

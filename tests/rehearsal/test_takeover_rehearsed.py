@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import time
 import zipfile
 from contextlib import ExitStack
 from dataclasses import replace
@@ -16,7 +15,7 @@ from karpenter_gpu import EksGpuStack, GpuPool, KarpenterSettings
 from karpenter_gpu.rehearsal import premade
 from karpenter_gpu.rehearsal.account import Account
 from karpenter_gpu.rehearsal.assembly import Assembly
-from karpenter_gpu.rehearsal.inventory import differences, inventory
+from karpenter_gpu.rehearsal.inventory import differences, settled
 from karpenter_gpu.rehearsal.observer import Observer
 from karpenter_gpu.rehearsal.processes import Processes, wait_for
 from karpenter_gpu.rehearsal.programs import programs
@@ -219,17 +218,6 @@ def before(tmp_path):
         yield before
 
 
-def settled(account, kube, is_as_awaited=lambda _: True):
-    """What stands, when it stands still, and once it is as awaited: Kubernetes waits 40 s for a pod whose node is gone."""
-    now = inventory(account.aws.client, [kube])
-    for _ in range(90):
-        time.sleep(1)
-        last, now = now, inventory(account.aws.client, [kube])
-        if last == now and is_as_awaited(now):
-            break
-    return now
-
-
 def play(before, story):
     timeline = Timeline(print)
     observer = Observer(before.kube, lambda: before.account.aws.client("ec2"), timeline, NAMESPACE)
@@ -244,7 +232,7 @@ def play(before, story):
 
 def test_a_karpenter_of_helms_is_found_and_then_taken_over_under_a_running_pod(before, tmp_path):
     account, kube = before.account, before.kube
-    plain = settled(account, kube)
+    plain = settled(account.aws.client, [kube])
     before.helm("install", "oci://public.ecr.aws/karpenter/karpenter", "--version=1.14.3", "--wait")
     before.work()
     there = before.standing()
@@ -290,7 +278,7 @@ def test_a_karpenter_of_helms_is_found_and_then_taken_over_under_a_running_pod(b
     def others(now):
         return [one for one in differences(plain, now) if not one.startswith(kept)]
 
-    after = settled(account, kube, lambda now: not others(now))
+    after = settled(account.aws.client, [kube], lambda now: not others(now))
     left = differences(plain, after)
     assert others(after) == []
     assert "CustomResourceDefinition nodepools.karpenter.sh" in left

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -453,16 +452,3 @@ def _reason(error: Exception) -> str:
 def new_id(name: str, *, partition: str, region: str, account: str) -> str:
     """The ARN of a new stack."""
     return f"arn:{partition}:cloudformation:{region}:{account}:stack/{name}/{uuid.uuid4()}"
-
-
-def wait_until_still(stack: Stack, seconds: float) -> None:
-    """Wait until nothing is under way in a stack.
-
-    Raises:
-        RehearsalError: The time is up.
-    """
-    deadline = time.monotonic() + seconds
-    while stack.busy:
-        if time.monotonic() > deadline:
-            raise RehearsalError(f"stack {stack.name} is still {stack.status} after {seconds:.0f} s")
-        time.sleep(0.1)
