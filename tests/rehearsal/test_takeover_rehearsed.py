@@ -7,11 +7,12 @@ import zipfile
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
+from typing import NamedTuple
 
 import pytest
 import yaml
 
-from karpenter_gpu import EksGpuStack, GpuPool, KarpenterSettings
+from karpenter_gpu import AmiAlias, AmiParameter, EksGpuStack, GpuPool, KarpenterSettings
 from karpenter_gpu.rehearsal import premade
 from karpenter_gpu.rehearsal.account import Account
 from karpenter_gpu.rehearsal.assembly import Assembly
@@ -31,6 +32,20 @@ import aws_cdk as cdk
 
 pytestmark = pytest.mark.rehearsal
 
+
+class Versions(NamedTuple):
+    """Kubernetes, the stack's Karpenter, one before that, and the image of the stack's pool."""
+
+    kubernetes: str
+    karpenter: str
+    older: str
+    ami: AmiAlias | AmiParameter
+
+
+NEWEST = Versions("1.36", "1.14.3", "1.14.1", AmiAlias(alias="al2023@v20260714"))
+# With these Helm is 3, and with the newest 4.
+AL2 = "/aws/service/eks/optimized-ami/1.30/amazon-linux-2-gpu/recommended/image_id"
+WALKTHROUGH = Versions("1.30", "1.0.1", "1.0.0", AmiParameter(ssm_parameter=AL2, family="AL2"))
 THERE = replace(EXISTING_CLUSTER, kubectl_in_vpc=False)
 # Of what the emulated EC2 has in that region.
 POOL = GpuPool(name="inference", gpu_names=("t4",), gpu_limit=4)
@@ -88,10 +103,12 @@ WORK = {
 }
 
 
-def synthesized(folder, karpenter):
+def synthesized(folder, karpenter, versions=NEWEST):
     app = cdk.App(outdir=str(folder), context=CONTEXT)
     env = cdk.Environment(account=ACCOUNT, region="eu-west-1")
-    EksGpuStack(app, "Platform", cluster=THERE, pools=[POOL], karpenter=karpenter, env=env)
+    cluster = replace(THERE, kubernetes_version=versions.kubernetes)
+    karpenter = replace(karpenter, version=versions.karpenter)
+    EksGpuStack(app, "Platform", cluster=cluster, pools=[replace(POOL, ami=versions.ami)], karpenter=karpenter, env=env)
     app.synth()
     return folder
 
@@ -151,12 +168,12 @@ class Before:
         ]
         return self.run("helm", verb, "karpenter", chart, "--namespace=kube-system", *values, *more)
 
-    def by_hand(self):
+    def by_hand(self, versions):
         """As the walk-through does it, with a chart that is a little older than ours."""
         chart = self.folder / "karpenter"
         shutil.copytree(self.account.programs.charts / "karpenter", chart)
         about = chart / "Chart.yaml"
-        about.write_text(about.read_text().replace("1.14.3", "1.14.1"))
+        about.write_text(about.read_text().replace(versions.karpenter, versions.older))
         old = chart / "crds/karpenter.sh_nodepools.yaml"
         document = yaml.safe_load(old.read_text())
         document["spec"]["names"]["shortNames"] = ["oldnp"]
@@ -201,9 +218,14 @@ class Before:
 
 
 @pytest.fixture
-def before(tmp_path):
+def versions():
+    return NEWEST
+
+
+@pytest.fixture
+def before(tmp_path, versions):
     """A cluster that was there, with nothing of Karpenter yet."""
-    folder = synthesized(tmp_path / "adopting", ADOPTING)
+    folder = synthesized(tmp_path / "adopting", ADOPTING, versions)
     assembly = Assembly.read(folder)
     with ExitStack() as ends:
         processes = ends.enter_context(Processes())
@@ -284,9 +306,10 @@ def test_a_karpenter_of_helms_is_found_and_then_taken_over_under_a_running_pod(b
     assert "CustomResourceDefinition nodepools.karpenter.sh" in left
 
 
-def test_a_karpenter_applied_by_hand_becomes_helms_and_its_crds_are_upgraded(before):
+@pytest.mark.parametrize("versions", [NEWEST, WALKTHROUGH], ids=["newest", "walkthrough"])
+def test_a_karpenter_applied_by_hand_becomes_helms_and_its_crds_are_upgraded(before, versions):
     account, kube = before.account, before.kube
-    before.by_hand()
+    before.by_hand(versions)
     before.work()
     there = before.standing()
     assert kube.get(f"{CRDS}/nodepools.karpenter.sh")["spec"]["names"]["shortNames"] == ["oldnp"]
@@ -297,7 +320,7 @@ def test_a_karpenter_applied_by_hand_becomes_helms_and_its_crds_are_upgraded(bef
     assert "shortNames" not in kube.get(f"{CRDS}/nodepools.karpenter.sh")["spec"]["names"]
     deployment = kube.get(DEPLOYMENT)
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
-    assert "1.14.3" in container["image"]
+    assert versions.karpenter in container["image"]
     assert {env["name"]: env.get("value") for env in container["env"]}["LOG_LEVEL"] == "info"
     assert deployment["metadata"]["annotations"]["meta.helm.sh/release-name"] == "karpenter"
     before.leave()
