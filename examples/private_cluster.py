@@ -16,18 +16,18 @@ from karpenter_gpu import (
 # isort: split
 import aws_cdk as cdk
 
-MIRROR = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
+MIRROR = "111122223333.dkr.ecr.us-west-2.amazonaws.com"
 
 app = cdk.App()
 EksGpuStack(
     app,
     "Private",
-    env=cdk.Environment(account="111122223333", region="eu-west-1"),
+    env=cdk.Environment(account="111122223333", region="us-west-2"),
     cluster=NewCluster(
         name="private",
         network=ExistingVpc(
             vpc_id="vpc-0123456789abcdef0",
-            availability_zones=("eu-west-1a", "eu-west-1b"),
+            availability_zones=("us-west-2a", "us-west-2b"),
             private_subnet_ids=("subnet-0123456789abcdef0", "subnet-0123456789abcdef1"),
         ),
         public_access_cidrs=(),

@@ -108,7 +108,7 @@ class Target:
     @property
     def _has_own_kubectl(self) -> bool:
         """True for an `aws_eks` cluster to which no provider was given, and which makes one."""
-        return self.is_v1 and self.cluster.kubectl_provider is None
+        return self.is_v1 and getattr(self.cluster, "kubectl_provider", None) is None
 
     @property
     def _kubectl_handler(self) -> Any:

@@ -15,6 +15,11 @@ HELM_CHART = "Custom::AWSCDK-EKS-HelmChart"
 CLUSTER_V1 = "Custom::AWSCDK-EKS-Cluster"
 # Under which a template says what it takes for granted of a cluster that it does not make (karpenter_gpu.cdk.karpenter).
 EXISTING_CLUSTER = "karpenter-gpu:existing-cluster"
+# Of a network, named in a template as only what was there before it is.
+NETWORK_ID = re.compile(r"\b(vpc|subnet|sg)-[0-9a-f]{8,17}\b")
+PRINCIPAL = re.compile(
+    r"arn:[\w-]+:iam::(?P<account>\d{12}):(?P<kind>role|user)(?P<path>/(?:[\w+=,.@-]+/)*)(?P<name>[\w+=,.@-]+)"
+)
 DEFAULT_REGION = "us-east-1"
 DEFAULT_ACCOUNT = "123456789012"
 ENVIRONMENT = re.compile(r"^aws://(?P<account>[^/]+)/(?P<region>[^/]+)$")
@@ -134,8 +139,18 @@ class Assembly:
 
     @property
     def account(self) -> str:
-        """The account it is for, or a made-up one when it is for any."""
-        return self._one("account", {stack.account for stack in self.stacks} - {"unknown-account"}, DEFAULT_ACCOUNT)
+        """The account it is for; when it is for any, that of the principals it names, or else a made-up one."""
+        named = next((principal["account"] for principal in self.principals), DEFAULT_ACCOUNT)
+        return self._one("account", {stack.account for stack in self.stacks} - {"unknown-account"}, named)
+
+    @property
+    def principals(self) -> tuple[re.Match[str], ...]:
+        """The roles and users that its templates name by ARN and do not make, as PRINCIPAL matches them."""
+        made = {props.get("RoleName") for stack in self.stacks for props in stack.resources("AWS::IAM::Role")}
+        found = {
+            text: PRINCIPAL.fullmatch(text) for stack in self.stacks for text in _texts(stack.template.get("Resources"))
+        }
+        return tuple(match for match in found.values() if match and match["name"] not in made)
 
     @property
     def charts(self) -> tuple[Chart, ...]:
@@ -166,6 +181,22 @@ class Assembly:
         """What its templates take for granted of clusters that they do not make, one of a name."""
         found = [stack.template.get("Metadata", {}).get(EXISTING_CLUSTER) for stack in self.stacks]
         return tuple({facts["Name"]: facts for facts in found if facts}.values())
+
+    @property
+    def network(self) -> Mapping[str, Any]:
+        """The network that its templates name by id, in the words of `existing`; empty where they make their own.
+
+        Raises:
+            RehearsalError: They name more than one VPC.
+        """
+        text = json.dumps([stack.template.get("Resources", {}) for stack in self.stacks])
+        named: dict[str, dict[str, None]] = {"vpc": {}, "subnet": {}, "sg": {}}
+        for match in NETWORK_ID.finditer(text):
+            named[match[1]][match[0]] = None
+        if not any(named.values()):
+            return {}
+        vpc = self._one("VPC that was there before", set(named["vpc"]), "")
+        return {"VpcId": vpc, "SubnetIds": list(named["subnet"]), "SecurityGroupIds": list(named["sg"])}
 
     @property
     def kubernetes(self) -> str:
@@ -206,6 +237,15 @@ def _stack(folder: Path, id: str, artifact: Mapping[str, Any]) -> StackArtifact:
         account=match["account"] if match else "unknown-account",
         region=match["region"] if match else "unknown-region",
     )
+
+
+def _texts(document: Any) -> Iterator[str]:
+    """Every text in a document, wherever it stands."""
+    if isinstance(document, str):
+        yield document
+    elif isinstance(document, (dict, list)):
+        for one in document.values() if isinstance(document, dict) else document:
+            yield from _texts(one)
 
 
 def _json(path: Path) -> Any:

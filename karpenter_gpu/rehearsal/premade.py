@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 from unittest import mock
 
@@ -80,6 +81,19 @@ def make(account: Account, facts: Facts) -> None:
         _foreign_entries(kube, facts, partition=account.aws.world.partition, account=account.aws.account)
 
 
+def principals(account: Account, named: Iterable[re.Match[str]]) -> None:
+    """The roles and users of the account that a template names by ARN; anybody in the account may take such a role."""
+    iam, root = account.aws.client("iam"), account.aws.world.root
+    for one in named:
+        if one["account"] != account.aws.account:
+            continue
+        if one["kind"] == "user":
+            iam.create_user(UserName=one["name"], Path=one["path"])
+            continue
+        with contextlib.suppress(iam.exceptions.EntityAlreadyExistsException):
+            iam.create_role(RoleName=one["name"], Path=one["path"], AssumeRolePolicyDocument=_trust({"AWS": root}))
+
+
 def network(client: Client, facts: Facts) -> tuple[str, list[str]]:
     """The VPC, its subnets in the region's zones, and the security groups of the nodes; nothing of it is tagged."""
     ec2 = client("ec2")
@@ -152,13 +166,6 @@ def _roles(client: Client, facts: Facts) -> None:
         iam.create_role(RoleName=role, AssumeRolePolicyDocument=_trust({"Service": service}))
     for policy in NODE_POLICIES:
         iam.attach_role_policy(RoleName=f"{name}-nodes", PolicyArn=f"arn:aws:iam::aws:policy/{policy}")
-    if arn := facts.get("KubectlRoleArn"):
-        owner = arn.split(":")[4]
-        iam.create_role(
-            RoleName=arn.rpartition("/")[2],
-            Path=arn.partition(":role")[2].rpartition("/")[0] + "/",
-            AssumeRolePolicyDocument=_trust({"AWS": f"arn:{arn.split(':')[1]}:iam::{owner}:root"}),
-        )
 
 
 def _trust(principal: Mapping[str, str]) -> str:

@@ -134,6 +134,10 @@ class _Run:
                     "story", "before", "begins", f"the cluster {facts['Name']}, as it was before the stack"
                 )
                 premade.make(account, facts)
+            premade.principals(account, self.assembly.principals)
+            if self.assembly.network and not self.assembly.existing:
+                self.timeline.add("story", "before", "begins", "the network that the stack names, with nothing in it")
+                premade.network(account.aws.client, self.assembly.network)
             before = self._standing(account)
             with self._following(account):
                 deployed = self._act("deploy", "cdk deploy", lambda: self._deploy(account))

@@ -165,3 +165,54 @@ def test_the_key_of_what_is_taken_for_granted_is_the_constructs_own():
     from karpenter_gpu.rehearsal import assembly
 
     assert assembly.EXISTING_CLUSTER == karpenter.EXISTING_CLUSTER
+
+
+def names(tmp_path, **ids):
+    """The templates of those names, each with ids of a network in it."""
+    for id, named in ids.items():
+        text = json.dumps({"Resources": {"Cluster": {"Type": "AWS::EKS::Cluster", "Properties": {"Named": named}}}})
+        (tmp_path / f"{id}.template.json").write_text(text)
+    return Assembly.read(tmp_path)
+
+
+def test_a_network_that_is_named_by_id_was_there_before(written, tmp_path):
+    written(Gpu=stack(), Other=stack())
+    subnets = ["subnet-0123456789abcdef1", "subnet-0123456789abcdef0"]
+    terms = json.dumps([{"id": "subnet-0123456789abcdef2"}, {"id": "sg-0123456789abcdef0"}])
+    assembly = names(tmp_path, Gpu=[*subnets, "vpc-0123456789abcdef0"], Other=[terms, subnets[0], "addon vpc-cni"])
+    assert assembly.network == {
+        "VpcId": "vpc-0123456789abcdef0",
+        "SubnetIds": [*subnets, "subnet-0123456789abcdef2"],
+        "SecurityGroupIds": ["sg-0123456789abcdef0"],
+    }
+
+
+def test_a_network_of_its_own_was_not_there_before(written, tmp_path):
+    written(Gpu=stack())
+    assert names(tmp_path, Gpu=[{"Ref": "Vpc"}, "addon vpc-cni"]).network == {}
+
+
+def test_two_networks_that_were_there_before_are_refused(written, tmp_path):
+    written(Gpu=stack(), Other=stack())
+    assembly = names(tmp_path, Gpu=["vpc-0123456789abcdef0"], Other=["vpc-0123456789abcdef1"])
+    with pytest.raises(RehearsalError, match="more than one VPC that was there before: vpc-0123456789abcdef0, vpc-"):
+        _ = assembly.network
+
+
+def test_roles_and_users_that_are_named_and_not_made_were_there_before(written, tmp_path):
+    written(Gpu=stack())
+    named = [
+        f"arn:aws:iam::111122223333:{name}" for name in ("role/team/admins", "user/eve", "role/made", "role/any-*")
+    ]
+    made = {"Type": "AWS::IAM::Role", "Properties": {"RoleName": "made"}}
+    entry = {"Type": "AWS::EKS::AccessEntry", "Properties": {"PrincipalArn": [{"In": named}, f"not {named[0]}"]}}
+    (tmp_path / "Gpu.template.json").write_text(json.dumps({"Resources": {"Made": made, "Entry": entry}}))
+    assembly = Assembly.read(tmp_path)
+    assert [match[0] for match in assembly.principals] == named[:2]
+
+
+def test_an_app_for_any_account_is_rehearsed_in_that_of_whom_it_names(written, tmp_path):
+    written(Gpu=stack(environment="aws://unknown-account/unknown-region"))
+    entry = {"Type": "AWS::EKS::AccessEntry", "Properties": {"PrincipalArn": "arn:aws:iam::210987654321:role/admins"}}
+    (tmp_path / "Gpu.template.json").write_text(json.dumps({"Resources": {"Entry": entry}}))
+    assert Assembly.read(tmp_path).account == "210987654321"

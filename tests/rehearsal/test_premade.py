@@ -1,10 +1,12 @@
 """The cluster that was there before a stack: with the ids that the template names, and nothing of it tagged."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from karpenter_gpu.rehearsal import premade
+from karpenter_gpu.rehearsal.assembly import PRINCIPAL
 from karpenter_gpu.rehearsal.aws.hooks import ControlPlane, Hooks
 from karpenter_gpu.rehearsal.aws.server import EmulatedAws
 from tests.until import until
@@ -60,3 +62,18 @@ def test_what_the_template_does_not_name_has_ids_of_its_own(aws):
 def test_an_id_is_given_once(aws):
     premade.network(aws.client, FACTS)
     assert aws.client("ec2").create_vpc(CidrBlock="10.43.0.0/16")["Vpc"]["VpcId"] != FACTS["VpcId"]
+
+
+def test_whom_the_template_names_is_there_by_the_very_arn(aws):
+    named = [
+        f"arn:aws:iam::{of}" for of in ("111122223333:role/team/ops", "111122223333:user/eve", "444455556666:role/x")
+    ]
+    iam = aws.client("iam")
+    # A role of the same name may have come with the cluster.
+    for _ in range(2):
+        premade.principals(SimpleNamespace(aws=aws), [PRINCIPAL.fullmatch(arn) for arn in named[::2]])
+    premade.principals(SimpleNamespace(aws=aws), [PRINCIPAL.fullmatch(named[1])])
+    role = iam.get_role(RoleName="ops")["Role"]
+    assert (role["Arn"], iam.get_user(UserName="eve")["User"]["Arn"]) == tuple(named[:2])
+    assert aws.client("sts").assume_role(RoleArn=role["Arn"], RoleSessionName="me")["Credentials"]
+    assert "x" not in [one["RoleName"] for one in iam.list_roles()["Roles"]]
