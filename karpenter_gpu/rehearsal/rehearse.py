@@ -18,6 +18,7 @@ from karpenter_gpu.errors import KarpenterGpuError, NotBuilt, RehearsalError
 from karpenter_gpu.rehearsal import diagnosis, premade
 from karpenter_gpu.rehearsal.account import Account, Said
 from karpenter_gpu.rehearsal.assembly import Assembly
+from karpenter_gpu.rehearsal.aws.extensions.ec2 import is_stocked
 from karpenter_gpu.rehearsal.cloudformation.engine import Event
 from karpenter_gpu.rehearsal.cluster.pods import follow
 from karpenter_gpu.rehearsal.inventory import Standing, differences, inventory, settled
@@ -78,10 +79,15 @@ def rehearse(folder: Path, stage: Stage, options: Options = Options()) -> Result
         options: How.
 
     Raises:
-        RehearsalError: It could not begin: a program that cannot be built, an assembly that cannot be read, a port that
-            is taken. What goes wrong after that is in the result.
+        RehearsalError: It could not begin: a program that cannot be built, an assembly that cannot be read or is for a
+            region that the emulated EC2 knows nothing of, a port that is taken. What goes wrong after that is in the result.
     """
     assembly = Assembly.read(folder)
+    if not is_stocked(assembly.region):
+        raise RehearsalError(
+            f"the emulated EC2 has no list of what {assembly.region} offers, so no node could come; synthesize the app for a "
+            "region that it has one of, us-east-1 or eu-central-1 say"
+        )
     kubernetes, karpenter, program = assembly.kubernetes, assembly.karpenter, node()
     with Processes() as processes:
         built = programs(

@@ -21,6 +21,11 @@ _PAGE: Final = 1000
 _STATIC: Final = ("DescribeInstanceTypes", "DescribeInstanceTypeOfferings")
 
 
+def is_stocked(region: str) -> bool:
+    """Whether moto has a list of what EC2 offers in a region."""
+    return region in INSTANCE_TYPE_OFFERINGS["availability-zone"]
+
+
 def _keys_of(instance: dict[str, Any]) -> set[str]:
     """The keys of an instance's tags."""
     return {tag["Key"] for tag in instance.get("Tags", [])}
