@@ -1,4 +1,5 @@
 import pytest
+from moto.ec2.models.instance_types import INSTANCE_TYPES
 
 from karpenter_gpu.rehearsal.cluster.nodes import _capacity, gpu_count
 from karpenter_gpu.rehearsal.cluster.pods import Controller, Pods, _environment
@@ -33,6 +34,10 @@ def test_gpus_of_another_maker_are_not_counted():
     gpus = [{"Manufacturer": "NVIDIA", "Count": 4}, {"Manufacturer": "AMD", "Count": 2}]
     assert gpu_count({"GpuInfo": {"Gpus": gpus}}) == 4
     assert gpu_count({}) == 0
+
+
+def test_a_part_of_a_gpu_is_seen_as_one():
+    assert gpu_count(INSTANCE_TYPES["g6f.large"]) == 1
 
 
 def test_a_node_has_the_capacity_of_its_instance_type():

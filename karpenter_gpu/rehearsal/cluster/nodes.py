@@ -389,9 +389,9 @@ def _capacity(kind: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def gpu_count(kind: Mapping[str, Any]) -> int:
-    """How many NVIDIA GPUs an instance type has."""
+    """How many NVIDIA GPUs a device plugin sees on an instance type; a part of one (g6f, gr6f) is one, where EC2 counts none."""
     gpus = kind.get("GpuInfo", {}).get("Gpus", [])
-    return sum(gpu["Count"] for gpu in gpus if gpu.get("Manufacturer") == "NVIDIA")
+    return sum(gpu.get("LogicalGpuCount", gpu["Count"]) for gpu in gpus if gpu.get("Manufacturer") == "NVIDIA")
 
 
 def node_info(architecture: str, kube: Kube) -> Document:
