@@ -145,6 +145,14 @@ def test_the_clusters_security_group_exists_and_goes_with_it(world):
         world.ec2.describe_security_groups(GroupIds=[group])
 
 
+def test_a_cluster_whose_end_goes_wrong_says_so_and_is_not_left_deleting(world):
+    group = world.cluster("held")["resourcesVpcConfig"]["clusterSecurityGroupId"]
+    world.ec2.delete_security_group(GroupId=group)
+    world.eks.delete_cluster(name="held")
+    assert world.becomes(lambda: world.shown("held")["status"], "FAILED")
+    assert group in world.shown("held")["health"]["issues"][0]["message"]
+
+
 def test_the_creator_is_an_administrator_unless_told_otherwise(world):
     world.cluster("alone", accessConfig={"bootstrapClusterCreatorAdminPermissions": False})
     assert world.eks.list_access_entries(clusterName="alone")["accessEntries"] == []

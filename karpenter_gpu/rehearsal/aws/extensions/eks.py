@@ -154,13 +154,12 @@ class Clusters:
         def work() -> None:
             try:
                 result = hook()
+                with self.world.turn:
+                    done(result)
             except Exception as error:  # noqa: BLE001 - a hook is anybody's code; its reason is shown by EKS
                 self.world.failures.append(str(error))
                 with self.world.turn:
                     failed(str(error))
-            else:
-                with self.world.turn:
-                    done(result)
 
         self.world.background(work)
 
