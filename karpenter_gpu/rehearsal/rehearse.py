@@ -141,9 +141,9 @@ class _Run:
                 )
                 premade.make(account, facts)
             premade.principals(account, self.assembly.principals)
-            if self.assembly.network and not self.assembly.existing:
+            if not self.assembly.existing and (network := self.assembly.network):
                 self.timeline.add("story", "before", "begins", "the network that the stack names, with nothing in it")
-                premade.network(account.aws.client, self.assembly.network)
+                premade.network(account.aws.client, network)
             before = self._standing(account)
             with self._following(account):
                 deployed = self._act("deploy", "cdk deploy", lambda: self._deploy(account))
