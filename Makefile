@@ -29,7 +29,7 @@ test: .venv/.dev
 
 # What was synthesized, and the stories on it; the report is rehearsal.html. The first run builds the real programs.
 rehearse: .venv/.rehearsal synth
-	@$(BIN)/karpenter-gpu rehearse cdk.out $(OPTIONS)
+	@$(BIN)/eks-rehearse cdk.out $(OPTIONS)
 
 # The slow proof: whole rehearsals of both profiles and every form of cluster, of stacks that are broken on purpose, killed and
 # stopped. Two at a time, because a rehearsal waits for most of its time.
@@ -61,14 +61,16 @@ templates: .venv/.dev
 	@CDK_VALIDATION=false $(BIN)/python -m tests.shapes cdk.out/shapes 2>/dev/null
 	@$(BIN)/cfn-lint cdk.out/shapes/*.template.json
 
+# Both wheels, each from its own sdist, and looked at where they are installed.
 wheel: .venv/.dev
 	@rm -rf dist
-	$(BIN)/python -m build --no-isolation --wheel --outdir dist . >/dev/null
+	@for house in . eks_rehearsal; do $(BIN)/python -m build --no-isolation --outdir dist $$house >/dev/null || exit 1; done
 	@$(BIN)/python -m pip install --quiet --no-deps --no-compile --target dist/installed dist/*.whl
 	@cd dist/installed && PYTHONPATH=. ../../$(BIN)/python -c "import karpenter_gpu as k; print(k.__file__); k.GpuPool(name='a', gpu_names=('l4',), gpu_limit=1); k.EksGpuStack"
-	@cd dist/installed && PYTHONPATH=. ../../$(BIN)/python -c "import karpenter_gpu.rehearsal.command as c; print(c.__file__)"
-	@cd dist/installed/karpenter_gpu && ls py.typed cdk/functions/drain.py cdk/functions/attach.py rehearsal/watchdog.py rehearsal/cluster/kubelet.yaml \
-		rehearsal/functions/runtime_node.mjs rehearsal/report/report.html.jinja >/dev/null
+	@cd dist/installed && PYTHONPATH=. ../../$(BIN)/python -c "import eks_rehearsal.command as c; print(c.__file__)"
+	@cd dist/installed && ls karpenter_gpu/py.typed karpenter_gpu/cdk/functions/drain.py karpenter_gpu/cdk/functions/attach.py \
+		eks_rehearsal/py.typed eks_rehearsal/watchdog.py eks_rehearsal/cluster/kubelet.yaml eks_rehearsal/functions/runtime_node.mjs \
+		eks_rehearsal/report/report.html.jinja >/dev/null
 
 docs: .venv/.dev
 	$(BIN)/python docs/generate.py
@@ -80,12 +82,12 @@ clean:
 	rm -rf .venv node_modules cdk.out dist
 
 # The environment, made once, and again when a file that says what is in it changes.
-.venv/.synth: requirements.txt package-lock.json pyproject.toml
+.venv/.synth: requirements.txt package-lock.json pyproject.toml eks_rehearsal/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "$(PYTHON) is older than Python 3.10; name a newer one: make PYTHON=python3.12"; exit 1; }
 	@echo "Setting up .venv: the CDK, its kubectl layers and Node.js (1 GB on disk, once)"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --disable-pip-version-check --no-compile --progress-bar on -q -r requirements.txt
-	@$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --editable .
+	@$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --editable . --editable ./eks_rehearsal
 	@$(BIN)/npm ci --no-audit --no-fund --loglevel=error
 	@printf '#!/bin/sh\n# The pinned CDK CLI on the Node.js of this environment.\nPATH="%s:$$PATH"; export PATH\nexec node "%s" "$$@"\n' "$(CURDIR)/$(BIN)" "$(CURDIR)/node_modules/aws-cdk/bin/cdk" > $(CDK)
 	@chmod +x $(CDK)

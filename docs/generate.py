@@ -70,12 +70,18 @@ WALKTHROUGH = (
     Row("`cat <<EOF …` its EC2NodeClass", "manifests.node_class:ec2_node_class", "cdk/test_parts.py::test_every_pool_is_a_class_and_a_node_pool_that_names_it"),
     Row("`kubectl create -f …/v0.16.1/…/nvidia-device-plugin.yml`", "manifests.device_plugin:device_plugin", "cdk/test_parts.py::test_the_walkthroughs_device_plugin_is_0_16_1"),
     Row('the pod `ai-workload` with `nvidia.com/gpu: "1"`', "manifests.workload:ai_workload", "manifests/test_device_plugin.py::test_the_example_workload_fits_the_pools_of_both_profiles"),
-    Row("events: `FailedScheduling`, `Nominated`", "rehearsal.stories.scale:COMING", REHEARSED),
+    Row("events: `FailedScheduling`, `Nominated`", "eks_rehearsal.stories.scale:COMING", REHEARSED),
     Row("`kubectl logs -f -l app.kubernetes.io/instance=karpenter -n kube-system`", "stack:EksGpuStack", "test_stack.py::test_outputs_say_what_to_do_next"),
-    Row("log: found provisionable pod → computed, created, launched, registered, initialized nodeclaim", "rehearsal.stories.scale:COMING", REHEARSED),
+    Row("log: found provisionable pod → computed, created, launched, registered, initialized nodeclaim", "eks_rehearsal.stories.scale:COMING", REHEARSED),
     Row("`consolidateAfter: 1m`, `consolidationPolicy: WhenEmpty`", "manifests.node_pool:node_pool", "manifests/test_node_pool.py::test_empty_nodes_go_after_a_minute"),
-    Row("log: disrupting, tainted node, deleted node, deleted nodeclaim", "rehearsal.stories.scale:GOING", REHEARSED),
+    Row("log: disrupting, tainted node, deleted node, deleted nodeclaim", "eks_rehearsal.stories.scale:GOING", REHEARSED),
 )  # fmt: skip
+
+
+def module_of(covered_by: str) -> str:
+    """The module and name of a part, of this package unless it says the other's."""
+    whole = covered_by if covered_by.startswith("eks_rehearsal.") else f"karpenter_gpu.{covered_by}"
+    return whole.replace(":", ".")
 
 
 def walkthrough() -> str:
@@ -93,10 +99,7 @@ def walkthrough() -> str:
         "| the walk-through | here | shown by |",
         "|---|---|---|",
     ]
-    lines += [
-        f"| {row.command} | `karpenter_gpu.{row.covered_by.replace(':', '.')}` | `tests/{row.test}` |"
-        for row in WALKTHROUGH
-    ]
+    lines += [f"| {row.command} | `{module_of(row.covered_by)}` | `tests/{row.test}` |" for row in WALKTHROUGH]
     return "\n".join(lines)
 
 

@@ -1,11 +1,7 @@
 """What can go wrong, as a tree.
 
 KarpenterGpuError
-├── InvalidSettings (also a ValueError)   one or more `Fault`s in what a user said
-└── RehearsalError                        a rehearsal that could not go on, or saw what must not be
-    ├── NotBuilt                          a program of the rehearsal that could not be made or found
-    ├── NotEmulated                       a resource, property or call that the emulated AWS does not know
-    └── StoryFailed                       a story whose assertion did not hold
+└── InvalidSettings (also a ValueError)   one or more `Fault`s in what a user said
 
 A `Fault` is one sentence: where it is, the value, the rule, and the way out.
 """
@@ -47,19 +43,3 @@ class InvalidSettings(KarpenterGpuError, ValueError):
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = tuple(faults)
         super().__init__("\n".join(map(str, self.faults)))
-
-
-class RehearsalError(KarpenterGpuError):
-    """A rehearsal that could not go on: what, why, and the way out, in one sentence."""
-
-
-class NotBuilt(RehearsalError):
-    """A program that the rehearsal runs could not be built, unpacked or found."""
-
-
-class NotEmulated(RehearsalError):
-    """The emulated AWS does not know a resource type, a property or a call; it never skips one."""
-
-
-class StoryFailed(RehearsalError):
-    """What a story asserts did not come true."""

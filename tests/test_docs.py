@@ -20,8 +20,8 @@ def test_a_generated_page_is_up_to_date(page):
 
 @pytest.mark.parametrize("row", generate.WALKTHROUGH, ids=lambda row: row.command[:40])
 def test_every_command_of_the_walkthrough_has_its_part_and_its_test(row):
-    module, _, name = row.covered_by.partition(":")
-    assert hasattr(importlib.import_module(f"karpenter_gpu.{module}"), name)
+    module, _, name = generate.module_of(row.covered_by).rpartition(".")
+    assert hasattr(importlib.import_module(module), name)
     file, _, test = row.test.partition("::")
     assert re.search(rf"^def {test}\(", (ROOT / "tests" / file).read_text(), re.MULTILINE)
 

@@ -5,10 +5,10 @@ import sys
 import pytest
 import yaml
 
-from karpenter_gpu.rehearsal.cloudformation import template as language
-from karpenter_gpu.rehearsal.cloudformation.custom import CustomResources, find
-from karpenter_gpu.rehearsal.cloudformation.nested import NestedStacks
-from karpenter_gpu.rehearsal.cloudformation.types import TYPES
+from eks_rehearsal.cloudformation import template as language
+from eks_rehearsal.cloudformation.custom import CustomResources, find
+from eks_rehearsal.cloudformation.nested import NestedStacks
+from eks_rehearsal.cloudformation.types import TYPES
 from tests.forms import FORMS, shown, synthesized
 from tests.shapes import ROOT
 

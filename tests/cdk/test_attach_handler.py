@@ -9,8 +9,8 @@ from types import ModuleType, SimpleNamespace
 import boto3
 import pytest
 
-from karpenter_gpu.rehearsal.aws.hooks import ControlPlane, Hooks
-from karpenter_gpu.rehearsal.aws.server import EmulatedAws
+from eks_rehearsal.aws.hooks import ControlPlane, Hooks
+from eks_rehearsal.aws.server import EmulatedAws
 from tests.until import until
 
 HANDLER = Path(__file__).parents[2] / "karpenter_gpu" / "cdk" / "functions" / "attach.py"

@@ -4,7 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
-from karpenter_gpu.rehearsal.stories.upgrade import publish_anew
+from eks_rehearsal.stories.upgrade import publish_anew
 
 
 def _without(kind, holds):

@@ -12,10 +12,10 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from karpenter_gpu.errors import NotEmulated, RehearsalError
-from karpenter_gpu.rehearsal.cloudformation.api import NOTHING_CHANGED, CloudFormation, bucket_and_key
-from karpenter_gpu.rehearsal.cloudformation.engine import Engine, Surroundings
-from karpenter_gpu.rehearsal.cloudformation.resource import Made, ResourceType
+from eks_rehearsal.cloudformation.api import NOTHING_CHANGED, CloudFormation, bucket_and_key
+from eks_rehearsal.cloudformation.engine import Engine, Surroundings
+from eks_rehearsal.cloudformation.resource import Made, ResourceType
+from eks_rehearsal.errors import NotEmulated, RehearsalError
 
 WHERE = {"partition": "aws", "region": "eu-west-1", "account": "123456789012"}
 

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from karpenter_gpu.errors import RehearsalError
-from karpenter_gpu.rehearsal.assembly import CLUSTER_V1, HELM_CHART, Assembly, Chart
+from eks_rehearsal.assembly import CLUSTER_V1, HELM_CHART, Assembly, Chart
+from eks_rehearsal.errors import RehearsalError
 
 
 def stack(environment="aws://111122223333/eu-west-1", resources=None, **properties):
@@ -161,8 +161,8 @@ def test_an_app_that_waits_for_look_ups_is_refused(written, tmp_path):
 
 
 def test_the_key_of_what_is_taken_for_granted_is_the_constructs_own():
+    from eks_rehearsal import assembly
     from karpenter_gpu.cdk import karpenter
-    from karpenter_gpu.rehearsal import assembly
 
     assert assembly.EXISTING_CLUSTER == karpenter.EXISTING_CLUSTER
 

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from karpenter_gpu.rehearsal.cluster.authentication import PREFIX, Authenticator, Caller, Refused, User
-from karpenter_gpu.rehearsal.cluster.nodes import eks_token
+from eks_rehearsal.cluster.authentication import PREFIX, Authenticator, Caller, Refused, User
+from eks_rehearsal.cluster.nodes import eks_token
 
 ROLE = "arn:aws:iam::123456789012:role/path/to/Karpenter"
 NODE = "arn:aws:iam::123456789012:role/node"

@@ -5,8 +5,8 @@ import time
 import pytest
 from botocore.exceptions import ClientError
 
-from karpenter_gpu.rehearsal.aws.hooks import Hooks
-from karpenter_gpu.rehearsal.aws.server import EmulatedAws
+from eks_rehearsal.aws.hooks import Hooks
+from eks_rehearsal.aws.server import EmulatedAws
 from tests.until import until
 
 ZONES = ("us-east-1a", "us-east-1b")

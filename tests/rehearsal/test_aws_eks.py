@@ -4,8 +4,8 @@ import threading
 import pytest
 from botocore.exceptions import ClientError
 
-from karpenter_gpu.rehearsal.aws.hooks import ControlPlane, Hooks
-from karpenter_gpu.rehearsal.aws.server import EmulatedAws
+from eks_rehearsal.aws.hooks import ControlPlane, Hooks
+from eks_rehearsal.aws.server import EmulatedAws
 from tests.until import until
 
 ROOT = "arn:aws:iam::123456789012:root"

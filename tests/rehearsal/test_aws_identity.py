@@ -7,9 +7,9 @@ from botocore.exceptions import ClientError
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from karpenter_gpu.rehearsal.aws.extensions.trust import Caller, refusal
-from karpenter_gpu.rehearsal.aws.hooks import ControlPlane, Hooks
-from karpenter_gpu.rehearsal.aws.server import EmulatedAws
+from eks_rehearsal.aws.extensions.trust import Caller, refusal
+from eks_rehearsal.aws.hooks import ControlPlane, Hooks
+from eks_rehearsal.aws.server import EmulatedAws
 from tests.until import until
 
 ACCOUNT = "123456789012"

@@ -11,9 +11,9 @@ from contextlib import closing
 
 import pytest
 
-from karpenter_gpu.rehearsal.aws.proxy import AwsProxy
-from karpenter_gpu.rehearsal.aws.server import EmulatedAws
-from karpenter_gpu.rehearsal.aws.trust import Trust
+from eks_rehearsal.aws.proxy import AwsProxy
+from eks_rehearsal.aws.server import EmulatedAws
+from eks_rehearsal.aws.trust import Trust
 
 IDENTITY = "/?Action=GetCallerIdentity&Version=2011-06-15"
 AUTHORIZATION = "AWS4-HMAC-SHA256 Credential=AKIAX/20260101/us-east-1/{}/aws4_request, SignedHeaders=h, Signature=0"

@@ -11,8 +11,8 @@ from contextlib import closing
 import pytest
 from botocore.exceptions import ClientError
 
-from karpenter_gpu.errors import RehearsalError
-from karpenter_gpu.rehearsal.aws.server import EmulatedAws
+from eks_rehearsal.aws.server import EmulatedAws
+from eks_rehearsal.errors import RehearsalError
 
 
 @pytest.fixture(scope="module")

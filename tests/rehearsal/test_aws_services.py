@@ -3,8 +3,10 @@ import json
 import pytest
 from botocore.exceptions import ClientError
 
-from karpenter_gpu.gpus import BY_NAME
-from karpenter_gpu.rehearsal.aws.server import EmulatedAws
+from eks_rehearsal import prices
+from eks_rehearsal.aws.server import EmulatedAws
+from eks_rehearsal.prices import USD_PER_HOUR
+from karpenter_gpu import gpus
 
 EKS = "/aws/service/eks/optimized-ami"
 INTERRUPTION = "EC2 Spot Instance Interruption Warning"
@@ -74,8 +76,8 @@ def test_public_parameters_are_read_among_the_accounts_own(aws):
     assert answer["InvalidParameters"] == ["/absent"]
 
 
-def test_karpenters_price_queries_are_answered_from_the_catalogue(aws):
-    def prices(tenancy, family):
+def test_karpenters_price_queries_are_answered_from_the_table(aws):
+    def listed(tenancy, family):
         filters = [("tenancy", tenancy), ("productFamily", family), ("regionCode", "us-west-2")]
         answer = aws.client("pricing").get_products(
             ServiceCode="AmazonEC2",
@@ -88,9 +90,14 @@ def test_karpenters_price_queries_are_answered_from_the_catalogue(aws):
             found[product["product"]["attributes"]["instanceType"]] = float(rate["pricePerUnit"]["USD"])
         return found
 
-    shared, metal = prices("Shared", "Compute Instance"), prices("Dedicated", "Compute Instance (bare metal)")
-    assert shared["g6.xlarge"] == BY_NAME["g6.xlarge"].usd_per_hour
-    assert metal == {name: BY_NAME[name].usd_per_hour for name in ("g4dn.metal", "g5g.metal")}
+    shared, metal = listed("Shared", "Compute Instance"), listed("Dedicated", "Compute Instance (bare metal)")
+    assert shared["g6.xlarge"] == USD_PER_HOUR["g6.xlarge"]
+    assert metal == {name: USD_PER_HOUR[name] for name in ("g4dn.metal", "g5g.metal")}
+
+
+def test_both_houses_have_the_same_prices():
+    assert {i.name: i.usd_per_hour for i in gpus.INSTANCE_TYPES if i.usd_per_hour} == USD_PER_HOUR
+    assert (prices.DATED, prices.REGION) == (gpus.PRICES_DATED, gpus.PRICES_REGION)
 
 
 def test_a_login_to_the_public_registry_is_given(aws):

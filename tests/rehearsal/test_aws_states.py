@@ -5,9 +5,9 @@ import json
 import pytest
 from botocore.exceptions import ClientError
 
-from karpenter_gpu.rehearsal.aws.extensions import states
-from karpenter_gpu.rehearsal.aws.hooks import Hooks
-from karpenter_gpu.rehearsal.aws.server import EmulatedAws
+from eks_rehearsal.aws.extensions import states
+from eks_rehearsal.aws.hooks import Hooks
+from eks_rehearsal.aws.server import EmulatedAws
 from tests.until import until
 
 TASK, OTHERWISE = (f"arn:aws:lambda:eu-west-1:123456789012:function:{name}" for name in ("isComplete", "onTimeout"))

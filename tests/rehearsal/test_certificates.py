@@ -7,7 +7,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from karpenter_gpu.rehearsal.certificates import Authority, service_account_key
+from eks_rehearsal.certificates import Authority, service_account_key
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from urllib.parse import parse_qs, urlparse
 import pytest
 import yaml
 
-from karpenter_gpu.errors import RehearsalError
-from karpenter_gpu.rehearsal import charts
+from eks_rehearsal import charts
+from eks_rehearsal.errors import RehearsalError
 
 
 class Registry(http.server.BaseHTTPRequestHandler):

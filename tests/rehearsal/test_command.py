@@ -4,17 +4,16 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from karpenter_gpu import cli
-from karpenter_gpu.errors import NotBuilt
-from karpenter_gpu.rehearsal import command
-from karpenter_gpu.rehearsal.command import Terminal, app
-from karpenter_gpu.rehearsal.result import FAILED, PASSED, Outcome, Result
+from eks_rehearsal import command
+from eks_rehearsal.command import Terminal, app
+from eks_rehearsal.errors import NotBuilt
+from eks_rehearsal.result import FAILED, PASSED, Outcome, Result
 
 RUNNER = CliRunner()
 
 
 def run(*args):
-    done = RUNNER.invoke(app, ["rehearse", *map(str, args)])
+    done = RUNNER.invoke(app, [*map(str, args)])
     return done.exit_code, " ".join(done.output.split())
 
 
@@ -137,11 +136,3 @@ def test_a_build_that_fails_leaves_no_bar(monkeypatch, tmp_path):
     monkeypatch.setattr(command, "rehearse", fail)
     assert run(tmp_path)[0] == 2
     assert not bars[0].live.is_started
-
-
-def test_without_the_extra_the_command_says_how_to_get_it(monkeypatch):
-    monkeypatch.setattr(cli, "NEEDED", ("json", "no_such_module"))
-    with pytest.raises(
-        SystemExit, match=r"no_such_module cannot be imported; run: pip install 'karpenter-gpu\[rehearsal\]'"
-    ):
-        cli.main()

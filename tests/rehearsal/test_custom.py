@@ -6,10 +6,10 @@ from urllib.parse import urlparse
 
 import pytest
 
-from karpenter_gpu.errors import NotEmulated, RehearsalError
-from karpenter_gpu.rehearsal.cloudformation.custom import HOST, CustomResources, find
-from karpenter_gpu.rehearsal.cloudformation.resource import HalfMade, Made, ResourceType
-from karpenter_gpu.rehearsal.functions import Answer
+from eks_rehearsal.cloudformation.custom import HOST, CustomResources, find
+from eks_rehearsal.cloudformation.resource import HalfMade, Made, ResourceType
+from eks_rehearsal.errors import NotEmulated, RehearsalError
+from eks_rehearsal.functions import Answer
 
 TOKEN = "arn:aws:lambda:eu-west-1:1:function:provider"
 GOOD = {"Status": "SUCCESS", "PhysicalResourceId": "made-1", "Data": {"Value": "v"}}

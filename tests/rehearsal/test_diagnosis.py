@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from karpenter_gpu.rehearsal.diagnosis import readable, useless, why
+from eks_rehearsal.diagnosis import readable, useless, why
 
 CLASSES = "/apis/karpenter.k8s.aws/v1/ec2nodeclasses"
 POOLS = "/apis/karpenter.sh/v1/nodepools"

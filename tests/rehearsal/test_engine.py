@@ -8,8 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from karpenter_gpu.errors import NotEmulated, RehearsalError
-from karpenter_gpu.rehearsal.cloudformation.engine import (
+from eks_rehearsal.cloudformation.engine import (
     Engine,
     Event,
     Failed,
@@ -17,8 +16,9 @@ from karpenter_gpu.rehearsal.cloudformation.engine import (
     Surroundings,
     new_id,
 )
-from karpenter_gpu.rehearsal.cloudformation.resource import HalfMade, Made, ResourceType
-from karpenter_gpu.rehearsal.processes import wait_for
+from eks_rehearsal.cloudformation.resource import HalfMade, Made, ResourceType
+from eks_rehearsal.errors import NotEmulated, RehearsalError
+from eks_rehearsal.processes import wait_for
 
 PROPERTIES = frozenset({"Name", "Size", "Uses"})
 

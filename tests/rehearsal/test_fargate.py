@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import pytest
 from botocore.exceptions import ClientError
 
-from karpenter_gpu.rehearsal.aws.hooks import Hooks
-from karpenter_gpu.rehearsal.aws.server import EmulatedAws
-from karpenter_gpu.rehearsal.cluster import fargate as module
-from karpenter_gpu.rehearsal.cluster.fargate import SCHEDULER, Fargate
-from karpenter_gpu.rehearsal.cluster.kube import ApiError
+from eks_rehearsal.aws.hooks import Hooks
+from eks_rehearsal.aws.server import EmulatedAws
+from eks_rehearsal.cluster import fargate as module
+from eks_rehearsal.cluster.fargate import SCHEDULER, Fargate
+from eks_rehearsal.cluster.kube import ApiError
 from tests.until import until
 
 ROLE = "arn:aws:iam::123456789012:role/pods"

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from karpenter_gpu.rehearsal.rehearse import Options, rehearse
-from karpenter_gpu.rehearsal.stories import STORIES
+from eks_rehearsal.rehearse import Options, rehearse
+from eks_rehearsal.stories import STORIES
 from tests.forms import EXAMPLES, FORMS
 from tests.rehearsal.test_rehearsals import Quiet
 

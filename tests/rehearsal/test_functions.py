@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from karpenter_gpu.errors import NotEmulated
-from karpenter_gpu.rehearsal.functions import Functions
-from karpenter_gpu.rehearsal.functions.runner import Function, decode
-from karpenter_gpu.rehearsal.processes import Processes, wait_for
+from eks_rehearsal.errors import NotEmulated
+from eks_rehearsal.functions import Functions
+from eks_rehearsal.functions.runner import Function, decode
+from eks_rehearsal.processes import Processes, wait_for
 
 ARN = "arn:aws:lambda:eu-west-1:123456789012:function:f"
 ROLE = "arn:aws:iam::123456789012:role/f"

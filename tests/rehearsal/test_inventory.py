@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from karpenter_gpu.rehearsal.aws.hooks import ControlPlane, Hooks
-from karpenter_gpu.rehearsal.aws.server import EmulatedAws
-from karpenter_gpu.rehearsal.inventory import KINDS, PARTS, differences, inventory
+from eks_rehearsal.aws.hooks import ControlPlane, Hooks
+from eks_rehearsal.aws.server import EmulatedAws
+from eks_rehearsal.inventory import KINDS, PARTS, differences, inventory
 from tests.rehearsal.test_aws_states import waiter
 
 

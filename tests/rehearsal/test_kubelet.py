@@ -1,6 +1,6 @@
 import threading
 
-from karpenter_gpu.rehearsal.cluster.kubelet import NO_CONTAINER, _log
+from eks_rehearsal.cluster.kubelet import NO_CONTAINER, _log
 
 PATH = "/containerLogs/kube-system/karpenter-1/controller"
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import jmespath
 import pytest
 
-from karpenter_gpu.rehearsal import premade
-from karpenter_gpu.rehearsal.aws.hooks import ControlPlane, Hooks
-from karpenter_gpu.rehearsal.aws.server import EmulatedAws
-from karpenter_gpu.rehearsal.rehearse import Options, rehearse
-from karpenter_gpu.rehearsal.stories import STORIES
+from eks_rehearsal import premade
+from eks_rehearsal.aws.hooks import ControlPlane, Hooks
+from eks_rehearsal.aws.server import EmulatedAws
+from eks_rehearsal.rehearse import Options, rehearse
+from eks_rehearsal.stories import STORIES
 from tests.rehearsal.test_rehearsals import Quiet
 from tests.shapes import ACCOUNT, ROOT
 from tests.until import until

@@ -7,15 +7,15 @@ import sys
 
 import pytest
 
-from karpenter_gpu.rehearsal.account import Account
-from karpenter_gpu.rehearsal.assembly import Assembly
-from karpenter_gpu.rehearsal.cloudformation import template as language
-from karpenter_gpu.rehearsal.cloudformation.custom import CustomResources, find
-from karpenter_gpu.rehearsal.cloudformation.nested import NestedStacks
-from karpenter_gpu.rehearsal.cloudformation.types import TYPES
-from karpenter_gpu.rehearsal.processes import Processes, wait_for
-from karpenter_gpu.rehearsal.programs import programs
-from karpenter_gpu.rehearsal.rehearse import node
+from eks_rehearsal.account import Account
+from eks_rehearsal.assembly import Assembly
+from eks_rehearsal.cloudformation import template as language
+from eks_rehearsal.cloudformation.custom import CustomResources, find
+from eks_rehearsal.cloudformation.nested import NestedStacks
+from eks_rehearsal.cloudformation.types import TYPES
+from eks_rehearsal.processes import Processes, wait_for
+from eks_rehearsal.programs import programs
+from eks_rehearsal.rehearse import node
 from tests.rehearsal.test_rehearsals import Quiet
 from tests.rehearsal.test_takeover_rehearsed import CRDS, OBJECTS, WORK
 from tests.shapes import ROOT

@@ -5,12 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from karpenter_gpu.errors import NotEmulated
-from karpenter_gpu.rehearsal.cloudformation.api import CloudFormation
-from karpenter_gpu.rehearsal.cloudformation.custom import find
-from karpenter_gpu.rehearsal.cloudformation.engine import Engine, Stack, Surroundings
-from karpenter_gpu.rehearsal.cloudformation.nested import TYPE, NestedStacks
-from karpenter_gpu.rehearsal.cloudformation.resource import Made, ResourceType
+from eks_rehearsal.cloudformation.api import CloudFormation
+from eks_rehearsal.cloudformation.custom import find
+from eks_rehearsal.cloudformation.engine import Engine, Stack, Surroundings
+from eks_rehearsal.cloudformation.nested import TYPE, NestedStacks
+from eks_rehearsal.cloudformation.resource import Made, ResourceType
+from eks_rehearsal.errors import NotEmulated
 
 WHERE = {"partition": "aws", "region": "eu-west-1", "account": "123456789012"}
 

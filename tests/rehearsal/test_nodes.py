@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from karpenter_gpu.rehearsal.cluster import nodes as module
-from karpenter_gpu.rehearsal.cluster.kube import ApiError
-from karpenter_gpu.rehearsal.cluster.nodes import Nodes
+from eks_rehearsal.cluster import nodes as module
+from eks_rehearsal.cluster.kube import ApiError
+from eks_rehearsal.cluster.nodes import Nodes
 
 BOOTSTRAP = "#!/bin/bash\n/etc/eks/bootstrap.sh 'elsewhere' --apiserver-endpoint 'https://x' --kubelet-extra-args '--node-labels=\"a=b\"'"
 

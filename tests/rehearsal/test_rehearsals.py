@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from karpenter_gpu.rehearsal.assembly import Assembly
-from karpenter_gpu.rehearsal.programs import programs
-from karpenter_gpu.rehearsal.rehearse import Options, rehearse
-from karpenter_gpu.rehearsal.result import FAILED
-from karpenter_gpu.rehearsal.stories import STORIES
+from eks_rehearsal.assembly import Assembly
+from eks_rehearsal.programs import programs
+from eks_rehearsal.rehearse import Options, rehearse
+from eks_rehearsal.result import FAILED
+from eks_rehearsal.stories import STORIES
 from tests.rehearsal.broken import BROKEN, broken
 
 ROOT = Path(__file__).parents[2]
-COMMAND = [sys.executable, "-c", "from karpenter_gpu.cli import main; main()", "rehearse"]
+COMMAND = [sys.executable, "-c", "from eks_rehearsal.command import app; app()"]
 
 pytestmark = pytest.mark.rehearsal
 
@@ -107,7 +107,7 @@ def running_in(folder):
 
 def nothing_left(folder, seconds=20):
     end = time.monotonic() + seconds
-    while running_in(folder) or list(folder.glob("karpenter-gpu-rehearsal-*")):
+    while running_in(folder) or list(folder.glob("eks-rehearsal-*")):
         assert time.monotonic() < end, running_in(folder)
         time.sleep(0.5)
 

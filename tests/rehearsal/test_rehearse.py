@@ -3,10 +3,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from karpenter_gpu.errors import NotBuilt, RehearsalError
-from karpenter_gpu.rehearsal import rehearse as module
-from karpenter_gpu.rehearsal.rehearse import Options, rehearse
-from karpenter_gpu.rehearsal.stories import STORIES
+from eks_rehearsal import rehearse as module
+from eks_rehearsal.errors import NotBuilt, RehearsalError
+from eks_rehearsal.rehearse import Options, rehearse
+from eks_rehearsal.stories import STORIES
 
 
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story.name)

@@ -6,9 +6,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from karpenter_gpu.rehearsal.report import write
-from karpenter_gpu.rehearsal.result import FAILED, NOT_PLAYED, PASSED, Billed, Outcome, Result
-from karpenter_gpu.rehearsal.timeline import Moment
+from eks_rehearsal.report import write
+from eks_rehearsal.result import FAILED, NOT_PLAYED, PASSED, Billed, Outcome, Result
+from eks_rehearsal.timeline import Moment
 
 HOSTILE = "<script>alert('1')</script>\"><img src=x onerror=alert(2)>&amp;"
 NODE = "ip-10-0-1-2.eu-west-1.compute.internal"

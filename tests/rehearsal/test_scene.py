@@ -4,14 +4,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from karpenter_gpu.errors import StoryFailed
-from karpenter_gpu.rehearsal import scene as module
-from karpenter_gpu.rehearsal.account import Said
-from karpenter_gpu.rehearsal.cluster.kube import condition
-from karpenter_gpu.rehearsal.programs import Neighbour
-from karpenter_gpu.rehearsal.scene import Pool, Scene
-from karpenter_gpu.rehearsal.stories import STORIES, NotPlayed, pools, upgrade
-from karpenter_gpu.rehearsal.timeline import Timeline
+from eks_rehearsal import scene as module
+from eks_rehearsal.account import Said
+from eks_rehearsal.cluster.kube import condition
+from eks_rehearsal.errors import StoryFailed
+from eks_rehearsal.programs import Neighbour
+from eks_rehearsal.scene import Pool, Scene
+from eks_rehearsal.stories import STORIES, NotPlayed, pools, upgrade
+from eks_rehearsal.timeline import Timeline
 
 
 def pool(*requirements, limits=None, **spec):

@@ -12,18 +12,18 @@ from typing import NamedTuple
 import pytest
 import yaml
 
+from eks_rehearsal import premade
+from eks_rehearsal.account import Account
+from eks_rehearsal.assembly import Assembly
+from eks_rehearsal.inventory import differences, settled
+from eks_rehearsal.observer import Observer
+from eks_rehearsal.processes import Processes, wait_for
+from eks_rehearsal.programs import programs
+from eks_rehearsal.rehearse import node
+from eks_rehearsal.scene import NAMESPACE, Scene
+from eks_rehearsal.stories.scale import STORY as SCALE
+from eks_rehearsal.timeline import Timeline
 from karpenter_gpu import AmiAlias, AmiParameter, EksGpuStack, GpuPool, KarpenterSettings
-from karpenter_gpu.rehearsal import premade
-from karpenter_gpu.rehearsal.account import Account
-from karpenter_gpu.rehearsal.assembly import Assembly
-from karpenter_gpu.rehearsal.inventory import differences, settled
-from karpenter_gpu.rehearsal.observer import Observer
-from karpenter_gpu.rehearsal.processes import Processes, wait_for
-from karpenter_gpu.rehearsal.programs import programs
-from karpenter_gpu.rehearsal.rehearse import node
-from karpenter_gpu.rehearsal.scene import NAMESPACE, Scene
-from karpenter_gpu.rehearsal.stories.scale import STORY as SCALE
-from karpenter_gpu.rehearsal.timeline import Timeline
 from tests.rehearsal.test_rehearsals import Quiet
 from tests.shapes import ACCOUNT, CONTEXT, EXISTING_CLUSTER
 

@@ -2,9 +2,8 @@ import base64
 
 import pytest
 
-from karpenter_gpu.errors import NotEmulated, RehearsalError
-from karpenter_gpu.rehearsal.cloudformation.resource import Made
-from karpenter_gpu.rehearsal.cloudformation.template import (
+from eks_rehearsal.cloudformation.resource import Made
+from eks_rehearsal.cloudformation.template import (
     FUNCTIONS,
     NO_VALUE,
     Scope,
@@ -14,6 +13,7 @@ from karpenter_gpu.rehearsal.cloudformation.template import (
     parameters,
     wanted,
 )
+from eks_rehearsal.errors import NotEmulated, RehearsalError
 
 MAPPINGS = {"Zones": {"eu-west-1": {"first": "a", "all": ["a", "b"]}}}
 

@@ -2,8 +2,8 @@ import threading
 import time
 from types import SimpleNamespace
 
-from karpenter_gpu.rehearsal import timeline
-from karpenter_gpu.rehearsal.timeline import Moment, Timeline
+from eks_rehearsal import timeline
+from eks_rehearsal.timeline import Moment, Timeline
 
 
 def test_moments_stand_in_the_order_they_happened():

@@ -21,11 +21,11 @@ from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from karpenter_gpu.errors import NotEmulated, RehearsalError
-from karpenter_gpu.rehearsal.cloudformation.nested import NestedStacks
-from karpenter_gpu.rehearsal.cloudformation.resource import Context, HalfMade, Made
-from karpenter_gpu.rehearsal.cloudformation.types import TYPES, calls
-from karpenter_gpu.rehearsal.cloudformation.types.eks import LOGS
+from eks_rehearsal.cloudformation.nested import NestedStacks
+from eks_rehearsal.cloudformation.resource import Context, HalfMade, Made
+from eks_rehearsal.cloudformation.types import TYPES, calls
+from eks_rehearsal.cloudformation.types.eks import LOGS
+from eks_rehearsal.errors import NotEmulated, RehearsalError
 from tests.shapes import ROOT, SHAPES, synthesized
 
 ACCOUNT = "123456789012"

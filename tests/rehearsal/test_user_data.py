@@ -2,8 +2,8 @@
 
 import pytest
 
-from karpenter_gpu.errors import NotEmulated
-from karpenter_gpu.rehearsal.cluster.user_data import registration
+from eks_rehearsal.cluster.user_data import registration
+from eks_rehearsal.errors import NotEmulated
 
 NODE_CONFIG = """\
 # Karpenter Generated NodeConfig

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from karpenter_gpu.rehearsal.processes import wait_for
+from eks_rehearsal.processes import wait_for
 
 ROOT = Path(__file__).parents[2]
 PARENT = """
 import sys, time
 from pathlib import Path
-from karpenter_gpu.rehearsal.processes import Processes
+from eks_rehearsal.processes import Processes
 processes = Processes(Path(sys.argv[1]))
 note = Path(sys.argv[1]).with_suffix(".note")
 plain = processes.start("plain", ["sh", "-c", f"trap 'touch {note}; exit' TERM; echo up; sleep 600 & wait"])
@@ -24,7 +24,6 @@ while not (deaf.last_words() and plain.last_words()):
 print(processes._watchdog.pid, plain._popen.pid, deaf._popen.pid, deaf.last_words(), flush=True)
 HOW
 """
-PACKAGE = "import sys, types; package = sys.modules['karpenter_gpu'] = types.ModuleType('karpenter_gpu'); package.__path__ = [{path!r}]"
 
 
 def lives(pid):
@@ -39,9 +38,9 @@ def lives(pid):
 
 
 def started(folder, how):
-    # The package without its __init__, which takes a second to import the CDK.
-    program = PACKAGE.format(path=str(ROOT / "karpenter_gpu")) + PARENT.replace("HOW", how)
-    parent = subprocess.Popen([sys.executable, "-c", program, str(folder)], stdout=subprocess.PIPE, text=True)
+    program = PARENT.replace("HOW", how)
+    command = [sys.executable, "-c", program, str(folder)]
+    parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     with parent.stdout:
         return parent, [int(pid) for pid in parent.stdout.readline().split()]
 

@@ -1,0 +1,260 @@
+"""A cloud assembly: what `cdk synth` left, and what a rehearsal must know of it before it begins."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eks_rehearsal.errors import RehearsalError
+
+HELM_CHART = "Custom::AWSCDK-EKS-HelmChart"
+CLUSTER_V1 = "Custom::AWSCDK-EKS-Cluster"
+# Under which a template says what it takes for granted of a cluster that it does not make (karpenter_gpu.cdk.karpenter).
+EXISTING_CLUSTER = "karpenter-gpu:existing-cluster"
+# Of a network, named in a template as only what was there before it is.
+NETWORK_ID = re.compile(r"\b(vpc|subnet|sg)-[0-9a-f]{8,17}\b")
+PRINCIPAL = re.compile(
+    r"arn:[\w-]+:iam::(?P<account>\d{12}):(?P<kind>role|user)(?P<path>/(?:[\w+=,.@-]+/)*)(?P<name>[\w+=,.@-]+)"
+)
+DEFAULT_REGION = "us-east-1"
+DEFAULT_ACCOUNT = "123456789012"
+ENVIRONMENT = re.compile(r"^aws://(?P<account>[^/]+)/(?P<region>[^/]+)$")
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A Helm chart that a template installs.
+
+    Args:
+        repository: Where from; `oci://host/path`.
+
+        name: Its release.
+
+        version: Its version.
+    """
+
+    repository: str
+    name: str
+    version: str
+
+    @property
+    def host(self) -> str:
+        """The registry's host."""
+        return self.repository.removeprefix("oci://").split("/")[0]
+
+    @property
+    def path(self) -> str:
+        """The repository within the registry."""
+        return self.repository.removeprefix("oci://").partition("/")[2]
+
+
+@dataclass(frozen=True)
+class StackArtifact:
+    """A stack of the assembly.
+
+    Args:
+        id: Its id in the app, as `cdk deploy` takes it.
+
+        name: Its name in CloudFormation.
+
+        template: Its template.
+
+        account: The account that it is for; `unknown-account` when it is for any.
+
+        region: The region that it is for; `unknown-region` when it is for any.
+    """
+
+    id: str
+    name: str
+    template: Mapping[str, Any]
+    account: str
+    region: str
+
+    def resources(self, type: str) -> Iterator[Mapping[str, Any]]:
+        """The properties of its resources of a type."""
+        for resource in self.template.get("Resources", {}).values():
+            if resource["Type"] == type:
+                yield resource.get("Properties", {})
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """The whole of `cdk.out`.
+
+    Args:
+        folder: Where it is.
+
+        stacks: Its stacks.
+    """
+
+    folder: Path
+    stacks: tuple[StackArtifact, ...]
+
+    @classmethod
+    def read(cls, folder: Path) -> Assembly:
+        """Read an assembly.
+
+        Raises:
+            RehearsalError: There is none, or it holds no stack.
+        """
+        manifest = folder / "manifest.json"
+        if not manifest.is_file():
+            raise RehearsalError(
+                f"{folder} holds no manifest.json, so it is not what 'cdk synth' writes; give the path of a cdk.out"
+            )
+        document = _json(manifest)
+        if missing := document.get("missing"):
+            asked = ", ".join(sorted({str(one["props"].get("typeName", one["provider"])) for one in missing}))
+            raise RehearsalError(
+                f"{folder} waits for look-ups ({asked}), and stands-in are in their place; run cdk synth with credentials "
+                "once, or say what would be looked up"
+            )
+        artifacts = document.get("artifacts", {})
+        for assets in folder.glob("*.assets.json"):
+            if images := _json(assets).get("dockerImages"):
+                raise RehearsalError(
+                    f"{assets.name} has {len(images)} container image(s) to build, which a rehearsal cannot; it runs no containers"
+                )
+        stacks = tuple(
+            _stack(folder, id, artifact)
+            for id, artifact in artifacts.items()
+            if artifact["type"] == "aws:cloudformation:stack"
+        )
+        if not stacks:
+            raise RehearsalError(f"{folder} holds no stack; nested assemblies (stages) are rehearsed one by one")
+        return cls(folder.resolve(), stacks)
+
+    @property
+    def region(self) -> str:
+        """The region it is for, or the default one when it is for any.
+
+        Raises:
+            RehearsalError: Its stacks are for more than one.
+        """
+        return self._one("region", {stack.region for stack in self.stacks} - {"unknown-region"}, DEFAULT_REGION)
+
+    @property
+    def account(self) -> str:
+        """The account it is for; when it is for any, that of the principals it names, or else a made-up one."""
+        named = next((principal["account"] for principal in self.principals), DEFAULT_ACCOUNT)
+        return self._one("account", {stack.account for stack in self.stacks} - {"unknown-account"}, named)
+
+    @property
+    def principals(self) -> tuple[re.Match[str], ...]:
+        """The roles and users that its templates name by ARN and do not make, as PRINCIPAL matches them."""
+        made = {props.get("RoleName") for stack in self.stacks for props in stack.resources("AWS::IAM::Role")}
+        found = {
+            text: PRINCIPAL.fullmatch(text) for stack in self.stacks for text in _texts(stack.template.get("Resources"))
+        }
+        return tuple(match for match in found.values() if match and match["name"] not in made)
+
+    @property
+    def charts(self) -> tuple[Chart, ...]:
+        """The charts that are pulled from a registry."""
+        return tuple(
+            Chart(props["Repository"], props["Release"], props.get("Version", ""))
+            for stack in self.stacks
+            for props in stack.resources(HELM_CHART)
+            if str(props.get("Repository", "")).startswith("oci://")
+        )
+
+    @property
+    def karpenter(self) -> str:
+        """The version of Karpenter that it installs.
+
+        Raises:
+            RehearsalError: It installs none.
+        """
+        for chart in self.charts:
+            if chart.path.rpartition("/")[2] == "karpenter":
+                return chart.version
+        raise RehearsalError(
+            f"no stack of {self.folder} installs the chart 'karpenter' from an OCI registry, so there is nothing to rehearse"
+        )
+
+    @property
+    def existing(self) -> tuple[Mapping[str, Any], ...]:
+        """What its templates take for granted of clusters that they do not make, one of a name."""
+        found = [stack.template.get("Metadata", {}).get(EXISTING_CLUSTER) for stack in self.stacks]
+        return tuple({facts["Name"]: facts for facts in found if facts}.values())
+
+    @property
+    def network(self) -> Mapping[str, Any]:
+        """The network that its templates name by id, in the words of `existing`; empty where they make their own.
+
+        Raises:
+            RehearsalError: They name more than one VPC.
+        """
+        text = json.dumps([stack.template.get("Resources", {}) for stack in self.stacks])
+        named: dict[str, dict[str, None]] = {"vpc": {}, "subnet": {}, "sg": {}}
+        for match in NETWORK_ID.finditer(text):
+            named[match[1]][match[0]] = None
+        if not any(named.values()):
+            return {}
+        vpc = self._one("VPC that was there before", set(named["vpc"]), "")
+        return {"VpcId": vpc, "SubnetIds": list(named["subnet"]), "SecurityGroupIds": list(named["sg"])}
+
+    @property
+    def kubernetes(self) -> str:
+        """The minor of Kubernetes of the cluster that it makes, or attaches to.
+
+        Raises:
+            RehearsalError: It does neither, or does not say the version.
+        """
+        for facts in self.existing:
+            return str(facts["KubernetesVersion"])
+        for stack in self.stacks:
+            for props in stack.resources("AWS::EKS::Cluster"):
+                if isinstance(props.get("Version"), str):
+                    return str(props["Version"])
+            for props in stack.resources(CLUSTER_V1):
+                if isinstance(props.get("Config", {}).get("version"), str):
+                    return str(props["Config"]["version"])
+        raise RehearsalError(
+            f"no stack of {self.folder} makes an EKS cluster of a literal version, or says in its metadata which one it attaches "
+            "to, as Karpenter on an imported cluster and ExistingCluster do"
+        )
+
+    def _one(self, what: str, found: set[str], default: str) -> str:
+        if len(found) > 1:
+            raise RehearsalError(
+                f"the stacks of {self.folder} are for more than one {what}: {', '.join(sorted(found))}"
+            )
+        return next(iter(found), default)
+
+
+def _stack(folder: Path, id: str, artifact: Mapping[str, Any]) -> StackArtifact:
+    properties = artifact["properties"]
+    match = ENVIRONMENT.match(artifact["environment"])
+    return StackArtifact(
+        id=artifact.get("displayName", id),
+        name=properties.get("stackName", id),
+        template=_json(folder / properties["templateFile"]),
+        account=match["account"] if match else "unknown-account",
+        region=match["region"] if match else "unknown-region",
+    )
+
+
+def _texts(document: Any) -> Iterator[str]:
+    """Every text in a document, wherever it stands."""
+    if isinstance(document, str):
+        yield document
+    elif isinstance(document, (dict, list)):
+        for one in document.values() if isinstance(document, dict) else document:
+            yield from _texts(one)
+
+
+def _json(path: Path) -> Any:
+    """A file of the assembly.
+
+    Raises:
+        RehearsalError: It is not there, or broken.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RehearsalError(f"{path} cannot be read ({error}); run cdk synth again") from None

@@ -1,0 +1,16 @@
+"""The labels and resources of Karpenter, EKS and NVIDIA that stories and watchers look for."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# Source: karpenter-provider-aws pkg/apis/v1/labels.go.
+NODEPOOL: Final = "karpenter.sh/nodepool"
+CAPACITY_TYPE: Final = "karpenter.sh/capacity-type"
+INSTANCE_GPU_COUNT: Final = "karpenter.k8s.aws/instance-gpu-count"
+
+# Source: https://docs.aws.amazon.com/eks/latest/userguide/associate-service-account-role.html
+ROLE_ANNOTATION: Final = "eks.amazonaws.com/role-arn"
+
+# What NVIDIA's device plugin advertises and a pod asks for.
+GPU_RESOURCE: Final = "nvidia.com/gpu"

@@ -1,5 +1,0 @@
-"""Lambda functions of the emulated account, run on this machine from the very code that was uploaded."""
-
-from karpenter_gpu.rehearsal.functions.runner import Answer, Functions
-
-__all__ = ["Answer", "Functions"]
