@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -39,6 +40,29 @@ from karpenter_gpu.versions import Minor
 EXISTING_CLUSTER: Final = "karpenter-gpu:existing-cluster"
 
 _ANY_NODE: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Given:
+    """What was said to `Karpenter`; its docstring says what each is."""
+
+    cluster: Any
+    cluster_name: str
+    kubernetes_version: str | None
+    authentication_mode: str | None
+    settings: KarpenterSettings
+    subnets: Sequence[ec2.ISubnet] | None
+    security_groups: Sequence[ec2.ISecurityGroup] | None
+    discovery: str
+    oidc_provider: iam.IOidcProvider | iam.IOpenIdConnectProvider | None
+    oidc_issuer: str | None
+    system_node_labels: Mapping[str, str]
+    node_role: iam.IRole | None
+
+    @property
+    def version(self) -> str | None:
+        """The cluster's Kubernetes, said or read."""
+        return self.kubernetes_version or target.version_of(self.cluster)
 
 
 class Karpenter(Construct):
@@ -108,105 +132,115 @@ class Karpenter(Construct):
         system_node_labels: Mapping[str, str] = _ANY_NODE,
         node_role: iam.IRole | None = None,
     ) -> None:
-        faults = [
-            *_argument_faults(settings=(settings, KarpenterSettings), device_plugin=(device_plugin, DevicePlugin))
-        ]
-        faults += target.faults(
-            cluster,
-            mode=authentication_mode,
-            network_given=subnets is not None and security_groups is not None,
-            issuer_given=bool(oidc_provider or oidc_issuer),
-            needs_issuer=not faults and settings.identity == IRSA,
+        given = _Given(
+            cluster=cluster,
+            cluster_name=cluster_name,
+            kubernetes_version=kubernetes_version,
+            authentication_mode=authentication_mode,
+            settings=settings,
+            subnets=subnets,
+            security_groups=security_groups,
+            discovery=discovery,
+            oidc_provider=oidc_provider,
+            oidc_issuer=oidc_issuer,
+            system_node_labels=system_node_labels,
+            node_role=node_role,
         )
-        faults += () if faults else _network_faults(cluster, subnets, security_groups, discovery)
-        if faults:
-            raise InvalidSettings(faults)
-        made = target.version_of(cluster)
-        version = kubernetes_version or made
-        faults = [
-            *target.name_faults(cluster, cluster_name),
-            *_kubernetes_faults(version, made),
-            *_faults(cluster, cluster_name, version, settings),
-            *_takeover_faults(scope, cluster, node_role, settings),
-        ]
-        if faults:
+        if faults := _faults(given, scope, device_plugin):
             raise InvalidSettings(faults)
         super().__init__(scope, id)
-        self._kubernetes = Minor.parse(version or "")
-        self._settings = settings
-        self._cluster = Target(cluster, name=cluster_name, authentication_mode=authentication_mode)
-        self._pools: dict[str, GpuPool] = {}
+        self._begin(given)
+        self._install(device_plugin)
+        self._attach()
 
-        if settings.node_role_arn:
-            node_role = iam.Role.from_role_arn(self, "NodeRoleThere", settings.node_role_arn)
+    def _begin(self, given: _Given) -> None:
+        """What Karpenter has in AWS, before anything is installed on the cluster."""
+        self._given, self._settings = given, given.settings
+        self._kubernetes = Minor.parse(given.version or "")
+        self._cluster = Target(given.cluster, name=given.cluster_name, authentication_mode=given.authentication_mode)
+        self._pools: dict[str, GpuPool] = {}
+        there = given.node_role
+        if self._settings.node_role_arn:
+            there = iam.Role.from_role_arn(self, "NodeRoleThere", self._settings.node_role_arn)
         self._nodes = NodeRole(
             self,
             "NodeRole",
             cluster=self._cluster,
-            role_name=settings.node_role_name or f"KarpenterNodeRole-{cluster_name}",
-            path=settings.role_path,
-            there=node_role,
+            role_name=self._settings.node_role_name or f"KarpenterNodeRole-{given.cluster_name}",
+            path=self._settings.role_path,
+            there=there,
         )
-        self._interruption = Interruption(self, "Interruption", karpenter=settings.release.line)
+        self._interruption = Interruption(self, "Interruption", karpenter=self._settings.release.line)
         self._controller_role = ControllerRole(
             self,
             "ControllerRole",
-            settings=settings,
-            role_name=settings.controller_role_name or f"KarpenterControllerRole-{cluster_name}",
+            settings=self._settings,
+            role_name=self._settings.controller_role_name or f"KarpenterControllerRole-{given.cluster_name}",
             cluster=self._cluster,
-            oidc_provider_arn=self._provider_arn(oidc_provider, oidc_issuer) if settings.identity == IRSA else None,
+            oidc_provider_arn=self._provider_arn() if self._settings.identity == IRSA else None,
             node_role_arn=self.node_role.role_arn,
             queue_arn=self.interruption_queue.queue_arn,
         )
-        tags_found = not self._cluster.is_made and discovery == TAGS
         self._discovery = Discovery(
             self,
             "Discovery",
             cluster=self._cluster,
-            subnets=subnets if subnets is not None else self._cluster.vpc.private_subnets,
-            security_groups=security_groups,
-            tags_found=tags_found,
+            subnets=given.subnets if given.subnets is not None else self._cluster.vpc.private_subnets,
+            security_groups=given.security_groups,
+            tags_found=not self._cluster.is_made and given.discovery == TAGS,
         )
-        needed: list[IDependable] = [self._nodes, self._nodes.access, self._interruption, self._controller_role]
-        needed.append(self._discovery)
+
+    def _install(self, device_plugin: DevicePlugin) -> None:
+        """The charts, the device plugin, and the drain that holds a deletion of them."""
+        values = controller_values(
+            self._settings,
+            cluster_name=self._cluster.name,
+            queue_name=self.interruption_queue.queue_name,
+            region=Stack.of(self).region,
+            role_arn=self.controller_role.role_arn if self._settings.identity == IRSA else None,
+            system_nodes=self._given.system_node_labels,
+        )
         self.charts = Charts(
             self,
             "Charts",
             cluster=self._cluster,
-            settings=settings,
-            crd_values=crd_values(settings),
-            controller_values=controller_values(
-                settings,
-                cluster_name=cluster_name,
-                queue_name=self.interruption_queue.queue_name,
-                region=Stack.of(self).region,
-                role_arn=self.controller_role.role_arn if settings.identity == IRSA else None,
-                system_nodes=system_node_labels,
-            ),
+            settings=self._settings,
+            crd_values=crd_values(self._settings),
+            controller_values=values,
         )
-        self.charts.controller.node.add_dependency(*needed)
+        self.charts.controller.node.add_dependency(
+            self._nodes, self._nodes.access, self._interruption, self._controller_role, self._discovery
+        )
         self._plugin = DevicePluginDaemonSet(self, "DevicePlugin", plugin=device_plugin, cluster=self._cluster)
-        checked: list[IConstruct] = [self._nodes.access, self.charts.crds, self._plugin]
-        if settings.adopt or not self._cluster.is_made:
-            queue = self.interruption_queue.queue_name
-            takeover = Takeover(self, "Takeover", cluster=self._cluster, settings=settings, queue_name=queue)
-            self.charts.crds.node.add_dependency(takeover.resource)
-            checked.append(takeover)
-        if not (settings.adopt or self._cluster.is_made):
-            # So that a destroy leaves nothing of Karpenter on a cluster that stays.
-            lease = self._cluster.manifest(self, "LeaderLease", leader_lease(settings.namespace))
-            lease.node.add_dependency(self.charts.crds)
-            self.charts.controller.node.add_dependency(lease)
-        if not self._cluster.is_made:
-            attachment = self._attachment(discovery, oidc_issuer if settings.identity == IRSA else None)
-            # First, so that what is wrong with the cluster is said by it, and not by whoever fails of it.
-            for one in checked:
-                one.node.add_dependency(attachment)
-        self._drain = Drain(self, "Drain", cluster_name=cluster_name, timeout=settings.drain_timeout)
+        self._drain = Drain(self, "Drain", cluster_name=self._cluster.name, timeout=self._settings.drain_timeout)
         self._drain.resource.node.add_dependency(self._plugin, self.charts.controller)
         self.start_after(*self._cluster.nodes())
-        if not self._cluster.is_made:
-            self._note(version, oidc_provider, oidc_issuer, system_node_labels)
+
+    def _attach(self) -> None:
+        """What a cluster needs on which there may be more than this app made."""
+        checked: list[IConstruct] = [self._nodes.access, self.charts.crds, self._plugin]
+        if self._settings.adopt or not self._cluster.is_made:
+            takeover = Takeover(
+                self,
+                "Takeover",
+                cluster=self._cluster,
+                settings=self._settings,
+                queue_name=self.interruption_queue.queue_name,
+            )
+            self.charts.crds.node.add_dependency(takeover.resource)
+            checked.append(takeover)
+        if self._cluster.is_made:
+            return
+        if not self._settings.adopt:
+            # So that a destroy leaves nothing of Karpenter on a cluster that stays.
+            lease = self._cluster.manifest(self, "LeaderLease", leader_lease(self._settings.namespace))
+            lease.node.add_dependency(self.charts.crds)
+            self.charts.controller.node.add_dependency(lease)
+        attachment = self._attachment()
+        # First, so that what is wrong with the cluster is said by it, and not by whoever fails of it.
+        for one in checked:
+            one.node.add_dependency(attachment)
+        self._note()
 
     @property
     def node_role(self) -> iam.IRole:
@@ -257,39 +291,36 @@ class Karpenter(Construct):
         self.charts.crds.node.add_dependency(*ready)
         self._plugin.node.add_dependency(*ready)
 
-    def _provider_arn(self, given: iam.IOidcProvider | iam.IOpenIdConnectProvider | None, issuer: str | None) -> str:
+    def _provider_arn(self) -> str:
+        given, issuer = self._given.oidc_provider, self._given.oidc_issuer
         if given is None and issuer is not None:
-            return f"arn:{Aws.PARTITION}:iam::{Aws.ACCOUNT_ID}:oidc-provider/{issuer.removeprefix('https://')}"
+            return _arn_of_provider(issuer)
         if given is None:
             url = self._cluster.cluster.cluster_open_id_connect_issuer_url
             given = eks.OidcProviderNative(self, "OidcProvider", url=url)
         return given.oidc_provider_ref.oidc_provider_arn
 
-    def _attachment(self, discovery: str, oidc_issuer: str | None) -> Attachment:
+    def _attachment(self) -> Attachment:
+        issuer = self._given.oidc_issuer if self._settings.identity == IRSA else None
         return Attachment(
             self,
             "Attachment",
             cluster_name=self._cluster.name,
             authentication_mode=self._cluster.authentication_mode,
             identity=self._settings.identity,
-            discovery=discovery,
+            discovery=self._given.discovery,
             subnet_ids=self._discovery.found_subnets,
             security_group_ids=self._discovery.found_groups,
             own_ids=self._discovery.own,
             node_security_group_ids=self._discovery.shared_groups,
             kubectl_in_vpc=self._cluster.kubectl_in_vpc,
-            oidc_issuer=oidc_issuer,
-            oidc_provider_arn=self._provider_arn(None, oidc_issuer) if oidc_issuer else None,
+            oidc_issuer=issuer,
+            oidc_provider_arn=_arn_of_provider(issuer) if issuer else None,
         )
 
-    def _note(
-        self,
-        version: str | None,
-        provider: iam.IOidcProvider | iam.IOpenIdConnectProvider | None,
-        issuer: str | None,
-        system_node_labels: Mapping[str, str],
-    ) -> None:
+    def _note(self) -> None:
         """Note in the template what it takes for granted of a cluster it does not make: to be read, and rehearsed on."""
+        issuer, provider = self._given.oidc_issuer, self._given.oidc_provider
         if provider is not None:
             arn = known(provider.oidc_provider_ref.oidc_provider_arn) or ""
             issuer = f"https://{arn.partition(':oidc-provider/')[2]}" if arn else None
@@ -298,7 +329,7 @@ class Karpenter(Construct):
             EXISTING_CLUSTER,
             {
                 "Name": self._cluster.name,
-                "KubernetesVersion": version,
+                "KubernetesVersion": self._given.version,
                 "AuthenticationMode": self._cluster.authentication_mode,
                 "IpFamily": "ipv6" if self._cluster.is_ipv6 else "ipv4",
                 "OidcIssuer": issuer,
@@ -307,11 +338,35 @@ class Karpenter(Construct):
                 "SubnetIds": [id for id in self._discovery.found_subnets if known(id)],
                 "ClusterSecurityGroupId": known(self._cluster.security_group_id),
                 "SecurityGroupIds": [id for id in self._discovery.shared_groups if known(id)],
-                "NodeGroup": system_node_labels.get(labels.NODE_GROUP_LABEL),
+                "NodeGroup": self._given.system_node_labels.get(labels.NODE_GROUP_LABEL),
                 "KubectlRoleArn": known(self._cluster.kubectl_role_arn),
                 "PodIdentityAgent": self._settings.identity != IRSA,
             },
         )
+
+
+def _arn_of_provider(issuer: str) -> str:
+    return f"arn:{Aws.PARTITION}:iam::{Aws.ACCOUNT_ID}:oidc-provider/{issuer.removeprefix('https://')}"
+
+
+def _faults(given: _Given, scope: Construct, device_plugin: DevicePlugin) -> list[Fault]:
+    """Every fault that can be seen; what a sound cluster and sound settings are needed for is looked at when they are."""
+    cluster, settings = given.cluster, given.settings
+    faults = [*_argument_faults(settings=(settings, KarpenterSettings), device_plugin=(device_plugin, DevicePlugin))]
+    faults += target.faults(
+        cluster,
+        mode=given.authentication_mode,
+        network_given=given.subnets is not None and given.security_groups is not None,
+        issuer_given=bool(given.oidc_provider or given.oidc_issuer),
+        needs_issuer=not faults and settings.identity == IRSA,
+    )
+    return faults or [
+        *_network_faults(cluster, given.subnets, given.security_groups, given.discovery),
+        *target.name_faults(cluster, given.cluster_name),
+        *_kubernetes_faults(given.kubernetes_version, target.version_of(cluster)),
+        *_faults_of_settings(cluster, given.cluster_name, given.version, settings),
+        *_takeover_faults(scope, cluster, given.node_role, settings),
+    ]
 
 
 def _argument_faults(**given: tuple[object, type[Any]]) -> Iterator[Fault]:
@@ -370,7 +425,9 @@ def _kubernetes_faults(given: str | None, made: str | None) -> Iterator[Fault]:
         yield Fault("kubernetes_version", f"{given!r} is not the cluster's Kubernetes, which is {made}; leave it out")
 
 
-def _faults(cluster: Any, cluster_name: str, version: str | None, settings: KarpenterSettings) -> Iterator[Fault]:
+def _faults_of_settings(
+    cluster: Any, cluster_name: str, version: str | None, settings: KarpenterSettings
+) -> Iterator[Fault]:
     problem = cluster_name_problem(cluster_name)
     if problem:
         yield Fault("cluster_name", problem)
