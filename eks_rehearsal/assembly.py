@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eks_rehearsal import existing_cluster
 from eks_rehearsal.errors import RehearsalError
+from eks_rehearsal.existing_cluster import ExistingCluster
 
 HELM_CHART = "Custom::AWSCDK-EKS-HelmChart"
 CLUSTER_V1 = "Custom::AWSCDK-EKS-Cluster"
-# Under which a template says what it takes for granted of a cluster that it does not make (karpenter_gpu.cdk.karpenter).
-EXISTING_CLUSTER = "karpenter-gpu:existing-cluster"
 # Of a network, named in a template as only what was there before it is.
 NETWORK_ID = re.compile(r"\b(vpc|subnet|sg)-[0-9a-f]{8,17}\b")
 PRINCIPAL = re.compile(
@@ -177,9 +177,13 @@ class Assembly:
         )
 
     @property
-    def existing(self) -> tuple[Mapping[str, Any], ...]:
-        """What its templates take for granted of clusters that they do not make, one of a name."""
-        found = [stack.template.get("Metadata", {}).get(EXISTING_CLUSTER) for stack in self.stacks]
+    def existing(self) -> tuple[ExistingCluster, ...]:
+        """What its templates take for granted of existing clusters, one of a name.
+
+        Raises:
+            RehearsalError: A template says it in another way than the contract has it.
+        """
+        found = [existing_cluster.read(stack.template, f"stack {stack.name}") for stack in self.stacks]
         return tuple({facts["Name"]: facts for facts in found if facts}.values())
 
     @property

@@ -106,7 +106,7 @@ def test_a_name_is_enough(tmp_path):
     assert attachment["SecurityGroupIds"] == ["sg-0123456789abcdef0"]
     assert attachment["OidcIssuer"] == ISSUER
     assert attachment["AuthenticationMode"] == "API_AND_CONFIG_MAP"
-    assert made.template["Metadata"]["karpenter-gpu:existing-cluster"]["KubernetesVersion"] == "1.36"
+    assert made.template["Metadata"]["eks-rehearsal:existing-cluster"]["KubernetesVersion"] == "1.36"
 
 
 def test_what_was_found_is_kept_and_asked_no_more(tmp_path):
@@ -267,7 +267,7 @@ def test_the_walkthrough_begins_with_a_cluster_that_is_there(tmp_path):
     made = Synthesis(
         tmp_path, there, then.cluster, karpenter=then.karpenter, pools=then.pools, device_plugin=then.device_plugin
     )
-    assert made.template["Metadata"]["karpenter-gpu:existing-cluster"]["KubernetesVersion"] == "1.30"
+    assert made.template["Metadata"]["eks-rehearsal:existing-cluster"]["KubernetesVersion"] == "1.30"
     charts = {one["Release"]: one["Version"] for one in made.of_type("Custom::AWSCDK-EKS-HelmChart")}
     assert charts == {"karpenter-crd": "1.0.1", "karpenter": "1.0.1"}
 

@@ -23,6 +23,7 @@ from karpenter_gpu.cdk.controller_role import ControllerRole
 from karpenter_gpu.cdk.device_plugin import DevicePluginDaemonSet
 from karpenter_gpu.cdk.discovery import Discovery
 from karpenter_gpu.cdk.drain import Drain
+from karpenter_gpu.cdk.existing_facts import EXISTING_CLUSTER, ExistingClusterFacts
 from karpenter_gpu.cdk.gpu_pool import GpuPoolManifests
 from karpenter_gpu.cdk.interruption import Interruption
 from karpenter_gpu.cdk.node_role import NodeRole
@@ -35,9 +36,6 @@ from karpenter_gpu.settings import IRSA, DevicePlugin, GpuPool, KarpenterSetting
 from karpenter_gpu.settings._types import cluster_name_problem
 from karpenter_gpu.settings.existing import API_AND_CONFIG_MAP, CONFIG_MAP, IDS, TAGS
 from karpenter_gpu.versions import Minor
-
-# Under which a template says what it takes for granted of a cluster that it does not make.
-EXISTING_CLUSTER: Final = "karpenter-gpu:existing-cluster"
 
 _ANY_NODE: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -319,30 +317,29 @@ class Karpenter(Construct):
         )
 
     def _note(self) -> None:
-        """Note in the template what it takes for granted of a cluster it does not make: to be read, and rehearsed on."""
+        """Write into the template what it takes for granted of the existing cluster: to be read, and rehearsed on."""
         issuer, provider = self._given.oidc_issuer, self._given.oidc_provider
         if provider is not None:
             arn = known(provider.oidc_provider_ref.oidc_provider_arn) or ""
             issuer = f"https://{arn.partition(':oidc-provider/')[2]}" if arn else None
         vpc = None if self._discovery.own == [] else known(self._cluster.vpc.vpc_id)
-        Stack.of(self).add_metadata(
-            EXISTING_CLUSTER,
-            {
-                "Name": self._cluster.name,
-                "KubernetesVersion": self._given.version,
-                "AuthenticationMode": self._cluster.authentication_mode,
-                "IpFamily": "ipv6" if self._cluster.is_ipv6 else "ipv4",
-                "OidcIssuer": issuer,
-                "OidcProvider": provider is not None,
-                "VpcId": vpc,
-                "SubnetIds": [id for id in self._discovery.found_subnets if known(id)],
-                "ClusterSecurityGroupId": known(self._cluster.security_group_id),
-                "SecurityGroupIds": [id for id in self._discovery.shared_groups if known(id)],
-                "NodeGroup": self._given.system_node_labels.get(labels.NODE_GROUP_LABEL),
-                "KubectlRoleArn": known(self._cluster.kubectl_role_arn),
-                "PodIdentityAgent": self._settings.identity != IRSA,
-            },
-        )
+        facts: ExistingClusterFacts = {
+            "Version": 1,
+            "Name": self._cluster.name,
+            "KubernetesVersion": str(self._kubernetes),
+            "AuthenticationMode": self._cluster.authentication_mode,
+            "IpFamily": "ipv6" if self._cluster.is_ipv6 else "ipv4",
+            "OidcIssuer": issuer,
+            "OidcProvider": provider is not None,
+            "VpcId": vpc,
+            "SubnetIds": [id for id in self._discovery.found_subnets if known(id)],
+            "ClusterSecurityGroupId": known(self._cluster.security_group_id),
+            "SecurityGroupIds": [id for id in self._discovery.shared_groups if known(id)],
+            "NodeGroup": self._given.system_node_labels.get(labels.NODE_GROUP_LABEL),
+            "KubectlRoleArn": known(self._cluster.kubectl_role_arn),
+            "PodIdentityAgent": self._settings.identity != IRSA,
+        }
+        Stack.of(self).add_metadata(EXISTING_CLUSTER, {key: value for key, value in facts.items() if value is not None})
 
 
 def _arn_of_provider(issuer: str) -> str:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from karpenter_gpu import GpuPool, InvalidSettings, Karpenter, KarpenterSettings
+from karpenter_gpu.cdk.existing_facts import EXISTING_CLUSTER
 
 # isort: split
 import aws_cdk as cdk
@@ -241,7 +242,8 @@ def test_what_asks_the_cluster_runs_where_kubectl_does_and_what_looks_at_the_end
 def test_the_template_says_what_it_takes_for_granted_of_a_cluster_it_does_not_make():
     stack = stack_in()
     template = on(imported_v1(stack), stack)
-    assert template["Metadata"]["karpenter-gpu:existing-cluster"] == {
+    assert template["Metadata"][EXISTING_CLUSTER] == {
+        "Version": 1,
         "Name": "training",
         "KubernetesVersion": "1.36",
         "AuthenticationMode": "API_AND_CONFIG_MAP",

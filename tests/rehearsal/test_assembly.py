@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from eks_rehearsal import existing_cluster
 from eks_rehearsal.assembly import CLUSTER_V1, HELM_CHART, Assembly, Chart
 from eks_rehearsal.errors import RehearsalError
 
@@ -140,9 +141,9 @@ def test_an_app_with_container_images_is_refused(tmp_path):
 
 def test_an_app_that_attaches_to_a_cluster_says_which_and_its_kubernetes(written, tmp_path):
     written(Gpu=stack(), Other=stack())
-    facts = {"Name": "there", "KubernetesVersion": "1.36"}
+    facts = {"Version": 1, "Name": "there", "KubernetesVersion": "1.36", "AuthenticationMode": "API"}
     for id in ("Gpu", "Other"):
-        text = json.dumps({"Resources": {}, "Metadata": {"karpenter-gpu:existing-cluster": facts}})
+        text = json.dumps({"Resources": {}, "Metadata": {existing_cluster.KEY: facts}})
         (tmp_path / f"{id}.template.json").write_text(text)
     assembly = Assembly.read(tmp_path)
     assert assembly.existing == (facts,)
@@ -158,13 +159,6 @@ def test_an_app_that_waits_for_look_ups_is_refused(written, tmp_path):
         RehearsalError, match=r"waits for look-ups \(AWS::EKS::Cluster\).*run cdk synth with credentials"
     ):
         Assembly.read(tmp_path)
-
-
-def test_the_key_of_what_is_taken_for_granted_is_the_constructs_own():
-    from eks_rehearsal import assembly
-    from karpenter_gpu.cdk import karpenter
-
-    assert assembly.EXISTING_CLUSTER == karpenter.EXISTING_CLUSTER
 
 
 def names(tmp_path, **ids):
