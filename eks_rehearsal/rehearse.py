@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,11 +18,12 @@ from eks_rehearsal.assembly import Assembly
 from eks_rehearsal.aws.extensions.ec2 import is_stocked
 from eks_rehearsal.cloudformation.engine import Event
 from eks_rehearsal.cluster.pods import follow
-from eks_rehearsal.errors import NotBuilt, RehearsalError
+from eks_rehearsal.errors import RehearsalError
 from eks_rehearsal.inventory import Standing, differences, inventory, settled
 from eks_rehearsal.observer import Observer
 from eks_rehearsal.processes import Processes
 from eks_rehearsal.programs import Programs, Progress, programs
+from eks_rehearsal.programs.toolchain import node
 from eks_rehearsal.result import FAILED, NOT_PLAYED, PASSED, Billed, Outcome, Result
 from eks_rehearsal.scene import NAMESPACE, Scene
 from eks_rehearsal.stories import STORIES, NotPlayed, Story
@@ -100,20 +99,6 @@ def rehearse(folder: Path, stage: Stage, options: Options = Options()) -> Result
         )
         run = _Run(assembly, built, processes, program, stage, options)
         return run.play()
-
-
-def node() -> Path:
-    """The Node.js that the CDK's command line runs on.
-
-    Raises:
-        NotBuilt: There is none.
-    """
-    found = os.environ.get("JSII_NODE") or shutil.which("node")
-    if not found:
-        raise NotBuilt(
-            "there is no Node.js here, which the CDK's command line runs on; pip install eks-rehearsal brings one"
-        )
-    return Path(found)
 
 
 @dataclass

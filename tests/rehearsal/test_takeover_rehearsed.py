@@ -19,7 +19,7 @@ from eks_rehearsal.inventory import differences, settled
 from eks_rehearsal.observer import Observer
 from eks_rehearsal.processes import Processes, wait_for
 from eks_rehearsal.programs import programs
-from eks_rehearsal.rehearse import node
+from eks_rehearsal.programs.toolchain import node
 from eks_rehearsal.scene import NAMESPACE, Scene
 from eks_rehearsal.stories.scale import STORY as SCALE
 from eks_rehearsal.timeline import Timeline
