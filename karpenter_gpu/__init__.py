@@ -11,7 +11,7 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING
 
 from karpenter_gpu import _node
-from karpenter_gpu.errors import Fault, InvalidSettings, KarpenterGpuError
+from karpenter_gpu.errors import Fault, InvalidSettings, KarpenterGpuError, NodeMissing
 from karpenter_gpu.settings import (
     IRSA,
     NEVER,
@@ -85,6 +85,7 @@ __all__ = [
     "KarpenterSettings",
     "NewCluster",
     "NewVpc",
+    "NodeMissing",
     "Platform",
     "RootVolume",
     "SystemNodes",

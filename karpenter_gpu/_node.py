@@ -7,11 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
-from karpenter_gpu.errors import KarpenterGpuError
-
-
-class NodeMissing(KarpenterGpuError, ImportError):
-    """The CDK cannot start without Node.js."""
+from karpenter_gpu.errors import NodeMissing
 
 
 def use_installed_node() -> None:
