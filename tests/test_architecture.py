@@ -1,6 +1,10 @@
+import ast
+import os
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -32,3 +36,58 @@ def test_every_public_name_is_there_and_in_order():
 def test_a_name_that_is_not_there_is_said_to_be_missing():
     with pytest.raises(AttributeError, match="module 'karpenter_gpu' has no attribute 'GpuPol'"):
         _ = karpenter_gpu.GpuPol
+
+
+def test_what_is_public_is_what_is_there():
+    there = {
+        name
+        for name, value in vars(karpenter_gpu).items()
+        if not name.startswith("_") and not isinstance(value, ModuleType)
+    }
+    assert set(karpenter_gpu.__all__) == there - {"annotations", "TYPE_CHECKING"} | {"EksGpuStack", "Karpenter"}
+    assert set(dir(karpenter_gpu)) == {*karpenter_gpu.__all__, "__version__"}
+
+
+def test_the_version_is_the_distributions():
+    assert karpenter_gpu.__version__ == metadata.version("karpenter-gpu")
+
+
+def test_without_node_the_constructs_say_what_is_missing():
+    script = "import karpenter_gpu; karpenter_gpu.Karpenter"
+    ran = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env={**os.environ, "JSII_NODE": "/nowhere/node"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    last = ran.stderr.strip().splitlines()[-1]
+    assert last.endswith(
+        "the CDK runs on Node.js, and '/nowhere/node' is not found; install Node.js, or run: pip install "
+        "'karpenter-gpu[node]'"
+    )
+
+
+# The properties of one resource or document, a line each; and three that are to be taken apart, which no other may join.
+TABLES = {
+    "charts.controller_values",
+    "cluster._cluster",
+    "cluster._system_nodes",
+    "controller_role.__init__",
+    "kubectl.answer_for_kubectl",
+    "node_class.ec2_node_class",
+    "takeover.__init__",
+}
+LONG = {"attachment.__init__", "function.__init__", "overrides.override"}
+
+
+def test_functions_are_short_but_for_those_named_here():
+    long = {
+        f"{path.stem}.{node.name}"
+        for path in Path(karpenter_gpu.__file__).parent.rglob("*.py")
+        if "functions" not in path.parts
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno >= 40
+    }
+    assert long <= TABLES | LONG

@@ -32,7 +32,15 @@ from karpenter_gpu.cdk.target import Target
 from karpenter_gpu.cdk.tokens import known
 from karpenter_gpu.errors import Fault, InvalidSettings
 from karpenter_gpu.manifests.charts import controller_values, crd_values, leader_lease
-from karpenter_gpu.settings import IRSA, DevicePlugin, GpuPool, KarpenterSettings, rules
+from karpenter_gpu.settings import (
+    IRSA,
+    AuthenticationMode,
+    DevicePlugin,
+    DiscoveryMode,
+    GpuPool,
+    KarpenterSettings,
+    rules,
+)
 from karpenter_gpu.settings._types import cluster_name_problem
 from karpenter_gpu.settings.existing import API_AND_CONFIG_MAP, CONFIG_MAP, IDS, TAGS
 from karpenter_gpu.versions import Minor
@@ -47,11 +55,11 @@ class _Given:
     cluster: Any
     cluster_name: str
     kubernetes_version: str | None
-    authentication_mode: str | None
+    authentication_mode: AuthenticationMode | None
     settings: KarpenterSettings
     subnets: Sequence[ec2.ISubnet] | None
     security_groups: Sequence[ec2.ISecurityGroup] | None
-    discovery: str
+    discovery: DiscoveryMode
     oidc_provider: iam.IOidcProvider | iam.IOpenIdConnectProvider | None
     oidc_issuer: str | None
     system_node_labels: Mapping[str, str]
@@ -119,12 +127,12 @@ class Karpenter(Construct):
         cluster: eks.Cluster | eks.ICluster | eks_v1.Cluster | eks_v1.ICluster,
         cluster_name: str,
         kubernetes_version: str | None = None,
-        authentication_mode: str | None = None,
+        authentication_mode: AuthenticationMode | None = None,
         settings: KarpenterSettings = KarpenterSettings(),  # noqa: B008 - frozen
         device_plugin: DevicePlugin = DevicePlugin(),  # noqa: B008 - frozen
         subnets: Sequence[ec2.ISubnet] | None = None,
         security_groups: Sequence[ec2.ISecurityGroup] | None = None,
-        discovery: str = TAGS,
+        discovery: DiscoveryMode = TAGS,
         oidc_provider: iam.IOidcProvider | iam.IOpenIdConnectProvider | None = None,
         oidc_issuer: str | None = None,
         system_node_labels: Mapping[str, str] = _ANY_NODE,
@@ -372,7 +380,9 @@ def _argument_faults(**given: tuple[object, type[Any]]) -> Iterator[Fault]:
             yield Fault(name, f"{value!r} is not what goes here; give a {wanted.__name__}")
 
 
-def _network_faults(cluster: Any, subnets: object, security_groups: object, discovery: str) -> Iterator[Fault]:
+def _network_faults(
+    cluster: Any, subnets: object, security_groups: object, discovery: DiscoveryMode
+) -> Iterator[Fault]:
     there: Any = cluster.vpc.private_subnets if subnets is None else subnets
     if isinstance(there, str) or not isinstance(there, Sequence) or not there:
         yield Fault(

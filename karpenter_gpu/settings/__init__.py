@@ -1,14 +1,27 @@
 """What a user can say: frozen, strict, and every fault reported at once."""
 
 from karpenter_gpu.settings._types import NEVER
-from karpenter_gpu.settings.ami import AmiAlias, AmiIds, AmiParameter
+from karpenter_gpu.settings.ami import AmiAlias, AmiFamily, AmiIds, AmiParameter
 from karpenter_gpu.settings.cluster import ExistingVpc, NewCluster, NewVpc, SystemNodes
 from karpenter_gpu.settings.context import platform_from_context
 from karpenter_gpu.settings.device_plugin import DevicePlugin
-from karpenter_gpu.settings.existing import ExistingCluster
-from karpenter_gpu.settings.karpenter import IRSA, POD_IDENTITY, FeatureGates, KarpenterSettings
+from karpenter_gpu.settings.existing import AuthenticationMode, DiscoveryMode, ExistingCluster, IpFamily
+from karpenter_gpu.settings.karpenter import IRSA, POD_IDENTITY, FeatureGates, Identity, KarpenterSettings
 from karpenter_gpu.settings.platform import Platform
-from karpenter_gpu.settings.pool import ON_DEMAND, SPOT, Budget, GpuPool, RootVolume, Taint
+from karpenter_gpu.settings.pool import (
+    ON_DEMAND,
+    SPOT,
+    Architecture,
+    Budget,
+    CapacityType,
+    ConsolidationPolicy,
+    DisruptionReason,
+    GpuPool,
+    InstanceStorePolicy,
+    RootVolume,
+    Taint,
+    TaintEffect,
+)
 
 __all__ = [
     "IRSA",
@@ -17,14 +30,24 @@ __all__ = [
     "POD_IDENTITY",
     "SPOT",
     "AmiAlias",
+    "AmiFamily",
     "AmiIds",
     "AmiParameter",
+    "Architecture",
+    "AuthenticationMode",
     "Budget",
+    "CapacityType",
+    "ConsolidationPolicy",
     "DevicePlugin",
+    "DiscoveryMode",
+    "DisruptionReason",
     "ExistingCluster",
     "ExistingVpc",
     "FeatureGates",
     "GpuPool",
+    "Identity",
+    "InstanceStorePolicy",
+    "IpFamily",
     "KarpenterSettings",
     "NewCluster",
     "NewVpc",
@@ -32,5 +55,6 @@ __all__ = [
     "RootVolume",
     "SystemNodes",
     "Taint",
+    "TaintEffect",
     "platform_from_context",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, Literal, TypeAlias, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field
 
@@ -13,9 +13,6 @@ T = TypeVar("T")
 
 NEVER: Final = "Never"
 ROLE_ARN: Final = r"arn:[A-Za-z0-9_-]+:iam::[0-9]{12}:role/.+"
-
-# A list in JSON, a list or tuple in Python; what is in it stays strict.
-Many = Annotated[tuple[T, ...], Field(strict=False)]
 
 Never = Literal["Never"]
 
@@ -86,12 +83,13 @@ def _no_repeats(values: tuple[T, ...]) -> tuple[T, ...]:
     return values
 
 
+# A list in JSON, a list or tuple in Python.
+Listed: TypeAlias = list[T] | tuple[T, ...]
+
 DnsLabel = Annotated[str, AfterValidator(_dns_label)]
 ClusterName = Annotated[str, AfterValidator(_cluster_name)]
 LabelKey = Annotated[str, AfterValidator(_label_key)]
 LabelValue = Annotated[str, AfterValidator(_label_value)]
-Distinct = Annotated[tuple[T, ...], Field(strict=False), AfterValidator(_no_repeats)]
-
 _UNITS: Final = {"h": 3600, "m": 60, "s": 1}
 _LONGEST: Final = (2**63 - 1) // 10**9
 
@@ -115,9 +113,6 @@ def _duration(value: object) -> object:
     raise ValueError(f"{value!r} is not a duration; use text like '1m', or a timedelta in Python")
 
 
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
-
-
 def _duration_or_never(value: object) -> object:
     if value == NEVER:
         return value
@@ -127,7 +122,33 @@ def _duration_or_never(value: object) -> object:
         raise ValueError(f"{error}, or {NEVER!r}") from None
 
 
-DurationOrNever = Annotated[timedelta | Never, BeforeValidator(_duration_or_never)]
+def default(value: Any) -> Any:
+    """The default of a setting that takes more than it holds; its type is the setting's own."""
+    return value
+
+
+if TYPE_CHECKING:
+    Taken = TypeVar("Taken")
+    Held = TypeVar("Held")
+
+    class _Setting(Generic[Taken, Held]):
+        """What a constructor takes, and what is then read: PEP 681 gives a field with a descriptor's type both."""
+
+        def __get__(self, of: object, owner: type[object]) -> Held: ...
+        def __set__(self, of: object, given: Taken) -> None: ...
+
+    Many: TypeAlias = _Setting[Listed[T], tuple[T, ...]]
+    Distinct: TypeAlias = _Setting[Listed[T], tuple[T, ...]]
+    Duration: TypeAlias = _Setting[timedelta | str, timedelta]
+    OptionalDuration: TypeAlias = _Setting[timedelta | str | None, timedelta | None]
+    DurationOrNever: TypeAlias = _Setting[timedelta | str, timedelta | Never]
+else:
+    # What is in a list stays strict.
+    Many = Annotated[tuple[T, ...], Field(strict=False)]
+    Distinct = Annotated[tuple[T, ...], Field(strict=False), AfterValidator(_no_repeats)]
+    Duration = Annotated[timedelta, BeforeValidator(_duration)]
+    OptionalDuration = Duration | None
+    DurationOrNever = Annotated[timedelta | Never, BeforeValidator(_duration_or_never)]
 
 
 def karpenter_duration(value: timedelta | Never) -> str:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import AfterValidator, Field, Tag
 
 from karpenter_gpu.compat import DEFAULT_KUBERNETES
 from karpenter_gpu.errors import Fault
 from karpenter_gpu.settings._setting import setting
-from karpenter_gpu.settings._types import ClusterName, Distinct, case_by_key, is_ec2_id
-from karpenter_gpu.settings.existing import ExistingCluster
+from karpenter_gpu.settings._types import ClusterName, Distinct, case_by_key, default, is_ec2_id
+from karpenter_gpu.settings.existing import ExistingCluster, IpFamily
 from karpenter_gpu.versions import Minor
 
 ANYWHERE: Final = "0.0.0.0/0"
@@ -55,7 +55,7 @@ class NewVpc:
     """
 
     cidr: str = "10.0.0.0/16"
-    availability_zones: Distinct[str] = ()
+    availability_zones: Distinct[str] = default(())
     nat_gateways: Annotated[int, Field(ge=1)] = 1
     flow_logs: bool = True
 
@@ -86,7 +86,7 @@ class ExistingVpc:
     vpc_id: Annotated[str, AfterValidator(_vpc_id)]
     availability_zones: Annotated[Distinct[str], Field(min_length=2)]
     private_subnet_ids: Annotated[Distinct[str], Field(min_length=2)]
-    public_subnet_ids: Distinct[str] = ()
+    public_subnet_ids: Distinct[str] = default(())
 
     def check(self) -> Iterator[Fault]:
         zones = len(self.availability_zones)
@@ -120,7 +120,7 @@ class SystemNodes:
         disk_gib: Of the encrypted gp3 root volume.
     """
 
-    instance_types: Annotated[Distinct[str], Field(min_length=1)] = ("m6i.large",)
+    instance_types: Annotated[Distinct[str], Field(min_length=1)] = default(("m6i.large",))
     count: Annotated[int, Field(ge=2, le=100)] = 2
     disk_gib: Annotated[int, Field(ge=20, le=16384)] = 50
 
@@ -179,9 +179,9 @@ class NewCluster:
     kubernetes_version: str = str(DEFAULT_KUBERNETES)
     allow_unsupported_kubernetes: bool = False
     network: Network = NewVpc()
-    ip_family: Literal["ipv4", "ipv6"] = "ipv4"
-    public_access_cidrs: Annotated[Distinct[str], Field(max_length=40)] = (ANYWHERE,)
-    admins: Distinct[str] = ()
+    ip_family: IpFamily = "ipv4"
+    public_access_cidrs: Annotated[Distinct[str], Field(max_length=40)] = default((ANYWHERE,))
+    admins: Distinct[str] = default(())
     system_nodes: SystemNodes = SystemNodes()
     secrets_key_arn: str | None = None
 

@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from karpenter_gpu.errors import Fault
 from karpenter_gpu.settings._setting import setting
-from karpenter_gpu.settings._types import ROLE_ARN, ClusterName, Distinct, is_ec2_id
+from karpenter_gpu.settings._types import ROLE_ARN, ClusterName, Distinct, default, is_ec2_id
 from karpenter_gpu.versions import Minor
 
 API: Final = "API"
@@ -17,6 +17,10 @@ CONFIG_MAP: Final = "CONFIG_MAP"
 
 TAGS: Final = "tags"
 IDS: Final = "ids"
+
+AuthenticationMode = Literal["API", "API_AND_CONFIG_MAP", "CONFIG_MAP"]
+DiscoveryMode = Literal["tags", "ids"]
+IpFamily = Literal["ipv4", "ipv6"]
 
 _ISSUER: Final = r"https://oidc\.eks\.[a-z0-9-]+\.[a-z0-9.-]+/id/[0-9A-Fa-f]+"
 
@@ -70,14 +74,14 @@ class ExistingCluster:
     name: ClusterName
     existing: Literal[True] = True
     kubernetes_version: str | None = None
-    authentication_mode: Literal["API", "API_AND_CONFIG_MAP", "CONFIG_MAP"] | None = None
-    ip_family: Literal["ipv4", "ipv6"] | None = None
+    authentication_mode: AuthenticationMode | None = None
+    ip_family: IpFamily | None = None
     oidc_issuer: str | None = None
     cluster_security_group_id: str | None = None
     node_group: str | None = None
-    subnet_ids: Distinct[str] = ()
-    security_group_ids: Distinct[str] = ()
-    discovery: Literal["tags", "ids"] = TAGS
+    subnet_ids: Distinct[str] = default(())
+    security_group_ids: Distinct[str] = default(())
+    discovery: DiscoveryMode = TAGS
     kubectl_role_arn: str | None = None
     kubectl_in_vpc: bool | None = None
 

@@ -12,7 +12,7 @@ from karpenter_gpu.compat import DEFAULT_KARPENTER, FEATURE_GATES
 from karpenter_gpu.errors import Fault
 from karpenter_gpu.labels import NODEPOOL, ROLE_ANNOTATION
 from karpenter_gpu.settings._setting import setting
-from karpenter_gpu.settings._types import ROLE_ARN, DnsLabel, Duration, karpenter_duration
+from karpenter_gpu.settings._types import ROLE_ARN, DnsLabel, Duration, default, karpenter_duration
 from karpenter_gpu.versions import Version
 
 PUBLIC_CHARTS: Final = "oci://public.ecr.aws/karpenter"
@@ -28,6 +28,8 @@ SERVICE_ACCOUNT: Final = "karpenter"
 
 IRSA: Final = "irsa"
 POD_IDENTITY: Final = "pod-identity"
+
+Identity = Literal["irsa", "pod-identity"]
 
 
 @setting
@@ -157,7 +159,7 @@ class KarpenterSettings:
 
     version: str = str(DEFAULT_KARPENTER)
     namespace: DnsLabel = "kube-system"
-    identity: Literal["irsa", "pod-identity"] = IRSA
+    identity: Identity = IRSA
     charts: str = PUBLIC_CHARTS
     feature_gates: FeatureGates = FeatureGates()
     values: Mapping[str, Any] = field(default_factory=dict)
@@ -167,7 +169,7 @@ class KarpenterSettings:
     role_path: str = "/"
     adopt: bool = False
     on_fargate: bool = False
-    drain_timeout: Duration = timedelta(minutes=45)
+    drain_timeout: Duration = default(timedelta(minutes=45))
 
     one_by_one: ClassVar[bool] = True
 

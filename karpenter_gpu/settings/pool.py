@@ -19,21 +19,25 @@ from karpenter_gpu.settings._types import (
     NEVER,
     Distinct,
     DnsLabel,
-    Duration,
     DurationOrNever,
     LabelKey,
     LabelValue,
     Many,
+    OptionalDuration,
+    default,
 )
 from karpenter_gpu.settings.ami import Ami, AmiAlias
+from karpenter_gpu.settings.cron import cron_problem
 
 SPOT: Final = "spot"
 ON_DEMAND: Final = "on-demand"
 
 CapacityType = Literal["spot", "on-demand"]
-Effect = Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
+Architecture = Literal["amd64", "arm64"]
+TaintEffect = Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
 ConsolidationPolicy = Literal["WhenEmpty", "WhenEmptyOrUnderutilized", "Balanced"]
 DisruptionReason = Literal["Underutilized", "Empty", "Drifted", "Unhealthy"]
+InstanceStorePolicy = Literal["RAID0"]
 
 
 @setting
@@ -49,7 +53,7 @@ class Taint:
     """
 
     key: LabelKey
-    effect: Effect = "NoSchedule"
+    effect: TaintEffect = "NoSchedule"
     value: LabelValue = ""
 
 
@@ -71,9 +75,9 @@ class Budget:
     """
 
     nodes: str
-    reasons: Distinct[DisruptionReason] = ()
+    reasons: Distinct[DisruptionReason] = default(())
     schedule: str | None = None
-    duration: Duration | None = None
+    duration: OptionalDuration = default(None)
 
     def check(self) -> Iterator[Fault]:
         if not re.fullmatch(r"(100|[0-9]{1,2})%|[0-9]+", self.nodes):
@@ -86,47 +90,6 @@ class Budget:
             yield Fault("duration", f"{self.duration} is not whole minutes, which is all a budget takes")
         if self.schedule is not None and (problem := cron_problem(self.schedule)):
             yield Fault("schedule", f"{self.schedule!r} is not a schedule Karpenter can read: {problem}")
-
-
-_CRON_FIELDS: Final[tuple[tuple[str, int, int, tuple[str, ...]], ...]] = (
-    ("minute", 0, 59, ()),
-    ("hour", 0, 23, ()),
-    ("day of month", 1, 31, ()),
-    ("month", 1, 12, ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")),
-    ("day of week", 0, 6, ("sun", "mon", "tue", "wed", "thu", "fri", "sat")),
-)
-_CRON_NAMES: Final = ("@annually", "@yearly", "@monthly", "@weekly", "@daily", "@midnight", "@hourly")
-
-
-def cron_problem(line: str) -> str | None:
-    """What the parser that Karpenter uses would refuse in a schedule, or None.
-
-    Source: robfig/cron v3 ParseStandard, parser.go: five fields, `*` or `?`, lists, ranges, steps, English names,
-    days of the week 0 to 6.
-    """
-    if line.startswith("@"):
-        return None if line in _CRON_NAMES else f"use one of {', '.join(_CRON_NAMES)}, or five fields"
-    parts = line.split()
-    if len(parts) != len(_CRON_FIELDS):
-        return f"it has {len(parts)} fields and needs five: minute, hour, day of month, month, day of week"
-    problems = (
-        _term_problem(term, *field) for text, field in zip(parts, _CRON_FIELDS, strict=True) for term in text.split(",")
-    )
-    return next(filter(None, problems), None)
-
-
-def _term_problem(term: str, name: str, least: int, most: int, words: tuple[str, ...]) -> str | None:
-    span, slash, step = term.partition("/")
-    low, dash, high = span.partition("-")
-    numbers = [str(words.index(end.lower()) + least) if end.lower() in words else end for end in (low, high)]
-    ends = [int(number) for number in numbers if number.isascii() and number.isdecimal()]
-    if span not in {"*", "?"} and len(ends) != 1 + bool(dash):
-        return f"{term!r} is no {name}"
-    if any(not least <= end <= most for end in ends) or ends != sorted(ends):
-        return f"{term!r} is no {name}, which runs from {least} to {most}"
-    if slash and not (step.isascii() and step.isdecimal() and int(step)):
-        return f"{term!r} has no step behind '/'"
-    return None
 
 
 # Source: Amazon EBS user guide, general purpose SSD volumes, gp3.
@@ -243,27 +206,27 @@ class GpuPool:
     """
 
     name: DnsLabel
-    gpu_names: Annotated[Distinct[str], _known(gpus.GPU_NAMES, "an NVIDIA GPU that EC2 offers")] = ()
-    instance_families: Annotated[Distinct[str], _known(gpus.FAMILIES, "a family with NVIDIA GPUs")] = ()
-    instance_types: Annotated[Distinct[str], _known(gpus.BY_NAME, "an instance type with NVIDIA GPUs")] = ()
-    gpu_counts: Distinct[Annotated[int, Field(ge=1)]] = ()
-    architecture: Literal["amd64", "arm64"] = "amd64"
-    capacity_types: Annotated[Distinct[CapacityType], Field(min_length=1)] = (SPOT, ON_DEMAND)
-    zones: Distinct[str] = ()
+    gpu_names: Annotated[Distinct[str], _known(gpus.GPU_NAMES, "an NVIDIA GPU that EC2 offers")] = default(())
+    instance_families: Annotated[Distinct[str], _known(gpus.FAMILIES, "a family with NVIDIA GPUs")] = default(())
+    instance_types: Annotated[Distinct[str], _known(gpus.BY_NAME, "an instance type with NVIDIA GPUs")] = default(())
+    gpu_counts: Distinct[Annotated[int, Field(ge=1)]] = default(())
+    architecture: Architecture = "amd64"
+    capacity_types: Annotated[Distinct[CapacityType], Field(min_length=1)] = default((SPOT, ON_DEMAND))
+    zones: Distinct[str] = default(())
     gpu_limit: Annotated[int | None, Field(ge=1, le=100_000)] = None
     hourly_limit_usd: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = None
     weight: Annotated[int | None, Field(ge=1, le=100)] = None
     labels: Mapping[LabelKey, LabelValue] = field(default_factory=dict)
-    taints: Many[Taint] = ()
+    taints: Many[Taint] = default(())
     ami: Ami = AmiAlias(alias=DEFAULT_AMI_ALIAS)
     root_volume: RootVolume = RootVolume()
-    instance_store_policy: Literal["RAID0"] | None = None
+    instance_store_policy: InstanceStorePolicy | None = None
     http_put_response_hop_limit: Annotated[int, Field(ge=1, le=64)] = 1
     consolidation_policy: ConsolidationPolicy = "WhenEmpty"
-    consolidate_after: DurationOrNever = timedelta(minutes=1)
-    budgets: Annotated[Many[Budget], Field(max_length=50)] = ()
-    expire_after: DurationOrNever = NEVER
-    termination_grace_period: Duration | None = None
+    consolidate_after: DurationOrNever = default(timedelta(minutes=1))
+    budgets: Annotated[Many[Budget], Field(max_length=50)] = default(())
+    expire_after: DurationOrNever = default(NEVER)
+    termination_grace_period: OptionalDuration = default(None)
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def check(self) -> Iterator[Fault]:
