@@ -118,6 +118,8 @@ def faults_between(
         yield from rules.fargate_fits(karpenter)
     if cluster and karpenter:
         yield from rules.role_names_fit(cluster.name, karpenter)
+    if isinstance(cluster, NewCluster) and karpenter:
+        yield from rules.controllers_fit(cluster, karpenter)
     if kubernetes and karpenter:
         yield from rules.karpenter_supports(kubernetes, karpenter)
         for pool in pools:

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Iterator
 from datetime import date, datetime, timezone
 from importlib import metadata
 
-from karpenter_gpu import compat
+from karpenter_gpu import compat, labels
 from karpenter_gpu.errors import Fault
 from karpenter_gpu.gpus import FRACTIONAL_FAMILIES
 from karpenter_gpu.settings.ami import AmiAlias, AmiIds
+from karpenter_gpu.settings.chart import REPLICAS
 from karpenter_gpu.settings.cluster import ExistingVpc, NewCluster, NewVpc
 from karpenter_gpu.settings.existing import ExistingCluster
 from karpenter_gpu.settings.karpenter import POD_IDENTITY, KarpenterSettings, role_name_faults
@@ -346,6 +347,24 @@ def fargate_fits(karpenter: KarpenterSettings) -> Iterator[Fault]:
     if karpenter.on_fargate and karpenter.identity == POD_IDENTITY:
         yield Fault(
             "karpenter.identity", f"{POD_IDENTITY!r} does not work on Fargate, where its agent does not run; use 'irsa'"
+        )
+
+
+def controllers_fit(cluster: NewCluster, karpenter: KarpenterSettings) -> Iterator[Fault]:
+    """Each controller runs on a system node of its own, and the chart's installation waits for all of them."""
+    replicas = karpenter.values.get("replicas", REPLICAS)
+    if not karpenter.on_fargate and replicas > cluster.system_nodes.count:
+        yield Fault(
+            "karpenter.values.replicas",
+            f"{replicas} controllers need a node each, and cluster.system_nodes.count is {cluster.system_nodes.count}; raise "
+            "that, or lower this",
+        )
+    architecture = (karpenter.values.get("nodeSelector") or {}).get(labels.ARCH, "amd64")
+    if architecture != "amd64":
+        yield Fault(
+            f"karpenter.values.nodeSelector.{labels.ARCH}",
+            f"{architecture!r} is not the architecture of cluster.system_nodes, which is amd64, so the controller would run "
+            "nowhere; leave it out",
         )
 
 

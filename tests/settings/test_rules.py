@@ -17,6 +17,7 @@ from karpenter_gpu import (
     NewVpc,
     Platform,
     RootVolume,
+    SystemNodes,
 )
 from karpenter_gpu.settings import rules
 from karpenter_gpu.versions import Minor
@@ -279,6 +280,29 @@ def test_one_name_for_both_roles_is_refused():
     settings = KarpenterSettings(node_role_name="same", controller_role_name="same")
     (fault,) = said(rules.role_names_fit("x", settings))
     assert fault.startswith("karpenter.node_role_name: 'same' is the controller role's name too, and IAM has one role")
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        (
+            {"replicas": 3},
+            "karpenter.values.replicas: 3 controllers need a node each, and cluster.system_nodes.count is 2",
+        ),
+        (
+            {"nodeSelector": {"kubernetes.io/arch": "arm64"}},
+            "karpenter.values.nodeSelector.kubernetes.io/arch: 'arm64' is not the architecture of cluster.system_nodes",
+        ),
+    ],
+)
+def test_a_controller_that_the_system_nodes_cannot_run_is_refused(given, fault):
+    (found,) = said(rules.controllers_fit(NewCluster(name="x"), KarpenterSettings(values=given)))
+    assert found.startswith(fault)
+
+
+def test_as_many_system_nodes_as_controllers_are_enough():
+    cluster = NewCluster(name="x", system_nodes=SystemNodes(count=3))
+    assert said(rules.controllers_fit(cluster, KarpenterSettings(values={"replicas": 3}))) == []
 
 
 @pytest.mark.parametrize(("region", "count"), [("us-east-1", 1), ("eu-west-1", 0), (None, 0)])
