@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field
+
+from karpenter_gpu import compat
 
 T = TypeVar("T")
 
@@ -86,6 +89,40 @@ def _no_repeats(values: tuple[T, ...]) -> tuple[T, ...]:
     return values
 
 
+def _account(text: str) -> str:
+    if not re.fullmatch(r"[0-9]{12}", text):
+        raise ValueError(f"{text!r} is not an AWS account; accounts have twelve digits")
+    return text
+
+
+def _region(text: str) -> str:
+    if text in compat.PARTITION_OF or re.fullmatch(compat.LATER_REGION, text):
+        return text
+    near = difflib.get_close_matches(text, compat.PARTITION_OF, n=2)
+    way_out = f"did you mean {' or '.join(near)}?" if near else "write it as in eu-west-1"
+    raise ValueError(f"{text!r} is not a region of aws, aws-cn or aws-us-gov; {way_out}")
+
+
+def _stack_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z][-A-Za-z0-9]{0,127}", text):
+        raise ValueError(
+            f"{text!r} is not a stack name; use at most 128 letters, digits and '-', beginning with a letter"
+        )
+    return text
+
+
+def _managed_policy(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_+=,.@-]{1,128}|arn:[A-Za-z0-9_-]+:iam::([0-9]{12}|aws):policy/.+", text):
+        raise ValueError(
+            f"{text!r} is not the name or ARN of a managed policy, as in arn:aws:iam::111122223333:policy/edge"
+        )
+    return text
+
+
+AccountId = Annotated[str, AfterValidator(_account)]
+Region = Annotated[str, AfterValidator(_region)]
+StackName = Annotated[str, AfterValidator(_stack_name)]
+ManagedPolicy = Annotated[str, AfterValidator(_managed_policy)]
 DnsLabel = Annotated[str, AfterValidator(_dns_label)]
 ClusterName = Annotated[str, AfterValidator(_cluster_name)]
 LabelKey = Annotated[str, AfterValidator(_label_key)]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import sys
+from bisect import bisect
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime, timezone
 from importlib import metadata
 
-from karpenter_gpu import compat, labels
+from karpenter_gpu import compat, instance_types, labels
 from karpenter_gpu.errors import Fault
 from karpenter_gpu.gpus import FRACTIONAL_FAMILIES
 from karpenter_gpu.settings.ami import AmiAlias, AmiIds
@@ -180,30 +182,38 @@ def _release_exists(pool: GpuPool, ami: AmiAlias, kubernetes: Minor) -> Iterator
         return
     row = rows.get(kubernetes)
     first = None if row is None else row.first_arm64 if pool.architecture == "arm64" else row.first
-    if row is None or first is None:
-        if kubernetes <= max(rows):
-            yield Fault(
-                "ami.alias",
-                f"{ami.alias} has no {pool.architecture} NVIDIA image for Kubernetes {kubernetes}; use another family",
-            )
-        elif ami.release <= compat.NEWEST_AMI_SEEN:
-            yield Fault(
-                "ami.alias",
-                f"{ami.alias} is of before Kubernetes {kubernetes} and has no image for it; use a later release of "
-                f"{ami.alias_family}",
-            )
-    elif ami.release != "latest" and ami.release < first:
+    if first is None and kubernetes <= max(rows):
         yield Fault(
             "ami.alias",
-            f"{ami.alias} has no {pool.architecture} NVIDIA image for Kubernetes {kubernetes}, whose first is {first}; "
-            f"use {ami.alias_family}@{row.last or compat.NEWEST_AMI_SEEN}",
+            f"{ami.alias} has no {pool.architecture} NVIDIA image for Kubernetes {kubernetes}; use another family",
         )
-    elif row.last and ami.release != "latest" and ami.release > row.last:
-        yield Fault(
-            "ami.alias",
-            f"{ami.alias} does not exist for Kubernetes {kubernetes}, whose last release was {row.last}; use "
-            f"{ami.alias_family}@{row.last}",
+    # The latest is whatever there is, and no date.
+    elif ami.release != "latest":
+        yield from _dated_release_exists(pool, ami, kubernetes, first, row.last if row else None)
+
+
+def _dated_release_exists(
+    pool: GpuPool, ami: AmiAlias, kubernetes: Minor, first: str | None, last: str | None
+) -> Iterator[Fault]:
+    known = ami.release in {*compat.AMI_RELEASES_SEEN, *compat.AMI_TAGS_WITHOUT_RELEASE}
+    if first is None and ami.release <= compat.NEWEST_AMI_SEEN:
+        why = f"is of before Kubernetes {kubernetes} and has no image for it; use a later release of {ami.alias_family}"
+    elif first is not None and ami.release < first:
+        why = (
+            f"has no {pool.architecture} NVIDIA image for Kubernetes {kubernetes}, whose first is {first}; use "
+            f"{ami.alias_family}@{last or compat.NEWEST_AMI_SEEN}"
         )
+    elif last is not None and ami.release > last:
+        why = (
+            f"does not exist for Kubernetes {kubernetes}, whose last release was {last}; use {ami.alias_family}@{last}"
+        )
+    elif not known and ami.release <= compat.NEWEST_AMI_SEEN:
+        place = bisect(compat.AMI_RELEASES_SEEN, ami.release)
+        near = [f"{ami.alias_family}@{release}" for release in compat.AMI_RELEASES_SEEN[max(place - 1, 0) : place + 1]]
+        why = f"was never released, and Karpenter passes over a missing image in silence; use {' or '.join(near)}"
+    else:
+        return
+    yield Fault("ami.alias", f"{ami.alias} {why}")
 
 
 def _fractional_can_be_counted(
@@ -368,6 +378,39 @@ def controllers_fit(cluster: NewCluster, karpenter: KarpenterSettings) -> Iterat
         )
 
 
+def region_warnings(region: str | None) -> Iterator[tuple[str, str]]:
+    """What a person should know of a region that is in no table."""
+    if region is not None and region not in compat.PARTITION_OF:
+        near = " or ".join(difflib.get_close_matches(region, compat.PARTITION_OF, n=2))
+        yield (
+            "region-unseen",
+            (
+                f"{region} is not among the regions that this package knows, of {compat.REGIONS_DATED}; if it is not a newer one, "
+                f"it may be {near}"
+            ),
+        )
+
+
+def new_cluster_warnings(cluster: NewCluster, region: str | None) -> Iterator[tuple[str, str]]:
+    """What a person should know of a cluster that is made."""
+    yield from network_warnings(cluster, region)
+    yield from system_node_warnings(cluster)
+
+
+def system_node_warnings(cluster: NewCluster) -> Iterator[tuple[str, str]]:
+    """What a person should know of instance types whose family is in no table."""
+    for name in cluster.system_nodes.instance_types:
+        if instance_types.is_one(name) is None:
+            near = instance_types.near(name)
+            yield (
+                f"{name}-unseen",
+                (
+                    f"system nodes: {name} is of no family that EC2 had on {instance_types.DATED}; if it is not a newer one, it "
+                    f"may be {' or '.join(near) or 'a typo'}"
+                ),
+            )
+
+
 def network_warnings(cluster: NewCluster, region: str | None) -> Iterator[tuple[str, str]]:
     """What a person should know of the zones that are taken when none are named."""
     zone = compat.ZONES_WITHOUT_EKS.get(region or "")
@@ -459,6 +502,14 @@ def pool_warnings(pool: GpuPool) -> Iterator[tuple[str, str]]:
             (
                 f"pool {pool.name!r}: {ami.alias} is newer than the newest image this package knows, "
                 f"{compat.NEWEST_AMI_SEEN}; check that it exists, for Karpenter passes over a missing one in silence"
+            ),
+        )
+    elif isinstance(ami, AmiAlias) and ami.release in compat.AMI_TAGS_WITHOUT_RELEASE:
+        yield (
+            f"{pool.name}-ami-unsure",
+            (
+                f"pool {pool.name!r}: {ami.alias} is tagged in awslabs/amazon-eks-ami and not in its changelog; check that it "
+                "exists, for Karpenter passes over a missing one in silence"
             ),
         )
     if pool.root_volume.size_gib < 100 and pool.instance_store_policy is None:

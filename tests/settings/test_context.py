@@ -37,7 +37,7 @@ def test_the_first_profile_is_taken_when_none_is_named():
         ("pools.inference.hourly_limit_usd", "12.5", lambda p: p.pools[0].hourly_limit_usd == 12.5),
         ("pools.inference.consolidate_after", "5m", lambda p: p.pools[0].consolidate_after.seconds == 300),
         ("pools.inference.expire_after", "Never", lambda p: p.pools[0].expire_after == "Never"),
-        ("pools.inference.ami.alias", "al2023@v20260701", lambda p: p.pools[0].ami.release == "v20260701"),
+        ("pools.inference.ami.alias", "al2023@v20260625", lambda p: p.pools[0].ami.release == "v20260625"),
         ("pools.inference.taints", '[{"key": "team"}]', lambda p: p.pools[0].taints[0].key == "team"),
         ("pools.inference.labels.team", "blue", lambda p: p.pools[0].labels == {"team": "blue"}),
         ("karpenter.feature_gates.node_repair", "true", lambda p: p.karpenter.feature_gates.node_repair is True),

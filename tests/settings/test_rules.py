@@ -226,6 +226,21 @@ def test_the_default_pool_fits_the_default_versions():
             "pools.p.instance_store_policy: Karpenter 1.0.14 counts the NVMe of a Bottlerocket node and does not use it",
         ),
         (
+            {"ami": AmiAlias(alias="al2023@v20260701")},
+            "1.36",
+            "1.14.3",
+            (
+                "pools.p.ami.alias: al2023@v20260701 was never released, and Karpenter passes over a missing image in silence; "
+                "use al2023@v20260625 or al2023@v20260714"
+            ),
+        ),
+        (
+            {"ami": AmiAlias(alias="al2@v20250802")},
+            "1.32",
+            "1.5.8",
+            "pools.p.ami.alias: al2@v20250802 was never released",
+        ),
+        (
             {"labels": {"app.kubernetes.io/name": "x"}, "ami": AmiAlias(alias="al2023@v20260714")},
             "1.34",
             "1.8.8",
@@ -260,6 +275,16 @@ def test_a_pool_that_could_never_work_is_refused(given, kubernetes, karpenter, f
 )
 def test_a_pool_that_works_is_not_refused(given):
     assert fit(pool(**given)) == []
+
+
+def test_the_latest_image_is_of_before_no_kubernetes():
+    latest = pool(ami=AmiAlias(alias="al2023@latest"))
+    assert fit(latest, "1.37", KarpenterSettings(version="1.15.1")) == []
+
+
+@pytest.mark.parametrize("alias", ["al2023@v20260714", "al2023@v20260707", "al2023@v20991231"])
+def test_a_release_that_is_may_be_or_will_be_is_not_refused(alias):
+    assert fit(pool(ami=AmiAlias(alias=alias))) == []
 
 
 def test_labels_under_node_restriction_are_legal_in_every_version():
@@ -378,6 +403,10 @@ def test_two_pools_of_one_name_are_refused():
             {"region": "europe"},
             "region: 'europe' is not a region of aws, aws-cn or aws-us-gov; write it as in eu-west-1",
         ),
+        (
+            {"region": "eu-wset-1"},
+            "region: 'eu-wset-1' is not a region of aws, aws-cn or aws-us-gov; did you mean eu-west-1 or",
+        ),
         ({"region": "us-iso-east-1"}, "region: 'us-iso-east-1' is not a region of aws, aws-cn or aws-us-gov"),
         ({"region": "eusc-de-east-1"}, "region: 'eusc-de-east-1' is not a region of aws, aws-cn or aws-us-gov"),
         ({"stack_name": "a_b"}, "stack_name: 'a_b' is not a stack name"),
@@ -398,6 +427,7 @@ def test_where_a_platform_cannot_go(given, fault):
             "pool 'p': al2023@latest replaces every node whenever AWS publishes",
         ),
         ({"ami": AmiAlias(alias="al2023@v20261101")}, "pool 'p': al2023@v20261101 is newer than the newest image"),
+        ({"ami": AmiAlias(alias="al2023@v20260707")}, "pool 'p': al2023@v20260707 is tagged in awslabs/amazon-eks-ami"),
         ({"root_volume": RootVolume(size_gib=50)}, "pool 'p': 50 GiB of disk is little for model images; use 100"),
         ({"consolidation_policy": "WhenEmptyOrUnderutilized"}, "pool 'p': WhenEmptyOrUnderutilized moves running pods"),
     ],
@@ -405,6 +435,20 @@ def test_where_a_platform_cannot_go(given, fault):
 def test_what_is_allowed_and_may_surprise_is_warned_of(given, warning):
     ((_, found),) = rules.pool_warnings(pool(**given))
     assert found.startswith(warning)
+
+
+def test_a_region_that_may_be_newer_than_the_table_is_warned_of():
+    ((_, found),) = rules.region_warnings("eu-west-9")
+    assert found.startswith(
+        "eu-west-9 is not among the regions that this package knows, of 2026-11-23; if it is not a newer"
+    )
+    assert list(rules.region_warnings("eu-west-1")) == []
+
+
+def test_system_nodes_of_a_family_that_may_be_newer_than_the_table_are_warned_of():
+    cluster = NewCluster(name="x", system_nodes=SystemNodes(instance_types=("m99i.large", "m6i.large")))
+    ((_, found),) = rules.system_node_warnings(cluster)
+    assert found.startswith("system nodes: m99i.large is of no family that EC2 had on 2026-11-23")
 
 
 def test_the_instances_own_disk_makes_up_for_a_small_volume():
