@@ -123,7 +123,7 @@ class SystemNodes:
 
     instance_types: Annotated[Distinct[str], Field(min_length=1)] = ("m6i.large",)
     count: Annotated[int, Field(ge=2, le=100)] = 2
-    disk_gib: Annotated[int, Field(ge=20, le=16384)] = 50
+    disk_gib: Annotated[int, Field(ge=20, le=65536)] = 50
 
     def check(self) -> Iterator[Fault]:
         for name in self.instance_types:

@@ -10,11 +10,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime, timezone
 from importlib import metadata
+from typing import Final
 
 from karpenter_gpu import compat, instance_types, labels
 from karpenter_gpu.errors import Fault
 from karpenter_gpu.gpus import FRACTIONAL_FAMILIES
-from karpenter_gpu.settings.ami import AmiAlias, AmiIds
+from karpenter_gpu.settings.ami import AmiAlias, AmiIds, AmiParameter
 from karpenter_gpu.settings.chart import REPLICAS
 from karpenter_gpu.settings.cluster import ExistingVpc, NewCluster, NewVpc
 from karpenter_gpu.settings.existing import ExistingCluster
@@ -148,6 +149,8 @@ def _ami_fits(pool: GpuPool, kubernetes: Minor, release: Version, _: KarpenterSe
             "alias",
         )
         return
+    if isinstance(ami, AmiParameter):
+        yield from _parameter_fits(pool, ami, kubernetes)
     if not isinstance(ami, AmiAlias):
         return
     if ami.alias_family == "al2023" and release in compat.SWAPPED_AL2023_ALIAS:
@@ -174,6 +177,30 @@ def _ami_fits(pool: GpuPool, kubernetes: Minor, release: Version, _: KarpenterSe
             f"{compat.G7_FIRST_AMI} or later, or leave g7 out",
         )
     yield from _release_exists(pool, ami, kubernetes)
+
+
+def _parameter_fits(pool: GpuPool, ami: AmiParameter, kubernetes: Minor) -> Iterator[Fault]:
+    """The names of AWS's own parameters say what their images are for."""
+    image = ami.public_image
+    if image is None:
+        return
+    where, named = "ami.ssm_parameter", f"{ami.ssm_parameter} is of the image"
+    if not image.has_nvidia:
+        yield Fault(
+            where, f"{named} {image.variant!r}, which has no driver for the pool's NVIDIA GPUs; use that for NVIDIA"
+        )
+    if image.architecture != pool.architecture:
+        yield Fault(where, f"{named} for {image.architecture}, and the pool's architecture is {pool.architecture}")
+    # Source: https://kubernetes.io/releases/version-skew-policy/, kubelet.
+    if not 0 <= kubernetes.minor - image.kubernetes.minor <= _KUBELET_MAY_BE_OLDER:
+        yield Fault(
+            where,
+            f"{named} for Kubernetes {image.kubernetes}, whose kubelet does not work with the cluster's {kubernetes}; use the "
+            "parameter of that",
+        )
+
+
+_KUBELET_MAY_BE_OLDER: Final = 3
 
 
 def _release_exists(pool: GpuPool, ami: AmiAlias, kubernetes: Minor) -> Iterator[Fault]:
@@ -281,6 +308,13 @@ def _region_is_known(pool: GpuPool, region: str | None) -> Iterator[Fault]:
     yield from _of_one_region(bound, region)
     for zone in pool.zones:
         yield from zone_is_of(zone, region, "zones")
+    for key in (labels.REGION, "failure-domain.beta.kubernetes.io/region"):
+        if region is not None and pool.labels.get(key, region) != region:
+            yield Fault(
+                "labels",
+                f"{key}={pool.labels[key]} contradicts the region {region}, so that nothing could ever launch; leave the "
+                "label out",
+            )
 
 
 def _of_one_region(bound: dict[str, str], region: str | None) -> Iterator[Fault]:
@@ -463,6 +497,14 @@ def kubernetes_warnings(cluster: NewCluster | ExistingCluster, today: date) -> I
         )
 
 
+# Gates that no setting of a pool goes with -> what does.
+_GATES_OF_OTHERS: Final = {
+    "reserved_capacity": "EC2NodeClasses with capacityReservationSelectorTerms and NodePools with the capacity type reserved",
+    "static_capacity": "NodePools with replicas",
+    "node_class_cel": "EC2NodeClasses with expressions in their kubelet settings",
+}
+
+
 def karpenter_warnings(karpenter: KarpenterSettings) -> Iterator[tuple[str, str]]:
     """What a person should know of the Karpenter they asked for."""
     release = karpenter.release
@@ -473,6 +515,12 @@ def karpenter_warnings(karpenter: KarpenterSettings) -> Iterator[tuple[str, str]
             "karpenter-unsupported",
             f"Karpenter {release.line} is no longer supported upstream; {', '.join(supported)} are",
         )
+    for gate, what in _GATES_OF_OTHERS.items():
+        if getattr(karpenter.feature_gates, gate):
+            yield (
+                f"{gate.replace('_', '-')}-unused",
+                f"karpenter.feature_gates.{gate}: no pool of this package can use it; it is for {what} of your own alone",
+            )
     if release.patch > row.latest_patch:
         yield (
             "karpenter-newer",

@@ -287,6 +287,90 @@ def test_a_release_that_is_may_be_or_will_be_is_not_refused(alias):
     assert fit(pool(ami=AmiAlias(alias=alias))) == []
 
 
+AL2023 = "/aws/service/eks/optimized-ami/{}/amazon-linux-2023/{}/{}/recommended/image_id"
+
+
+@pytest.mark.parametrize(
+    ("parameter", "fault"),
+    [
+        (
+            AL2023.format("1.36", "x86_64", "standard"),
+            "is of the image 'standard', which has no driver for the pool's NVIDIA",
+        ),
+        (
+            AL2023.format("1.36", "x86_64", "neuron"),
+            "is of the image 'neuron', which has no driver for the pool's NVIDIA",
+        ),
+        (AL2023.format("1.36", "arm64", "nvidia"), "is of the image for arm64, and the pool's architecture is amd64"),
+        (
+            AL2023.format("1.37", "x86_64", "nvidia"),
+            "is of the image for Kubernetes 1.37, whose kubelet does not work with",
+        ),
+        (
+            AL2023.format("1.32", "x86_64", "nvidia"),
+            "is of the image for Kubernetes 1.32, whose kubelet does not work with",
+        ),
+    ],
+)
+def test_a_parameter_of_awss_own_says_what_its_image_is_for(parameter, fault):
+    (found,) = fit(pool(ami=AmiParameter(ssm_parameter=parameter, family="AL2023")))
+    assert found.startswith(f"pools.p.ami.ssm_parameter: {parameter} {fault}")
+
+
+@pytest.mark.parametrize(
+    ("parameter", "family"),
+    [
+        (AL2023.format("1.36", "x86_64", "nvidia"), "AL2023"),
+        (AL2023.format("1.34", "x86_64", "nvidia"), "AL2023"),
+        ("/aws/service/bottlerocket/aws-k8s-1.36-nvidia/x86_64/latest/image_id", "Bottlerocket"),
+        ("/team/images/gpu", "AL2023"),
+    ],
+)
+def test_a_parameter_that_fits_or_says_nothing_is_taken(parameter, family):
+    assert fit(pool(ami=AmiParameter(ssm_parameter=parameter, family=family))) == []
+
+
+def test_the_walkthroughs_parameter_is_read():
+    parameter = "/aws/service/eks/optimized-ami/1.30/amazon-linux-2-gpu/recommended/image_id"
+    image = AmiParameter(ssm_parameter=parameter, family="AL2").public_image
+    assert image == (Minor(1, 30), "AL2", "amd64", "gpu")
+    assert image.has_nvidia
+
+
+@pytest.mark.parametrize(
+    ("parameter", "family", "fault"),
+    [
+        (
+            AL2023.format("1.36", "x86_64", "nvidia"),
+            "AL2",
+            "family: AL2 does not fit /aws/service/eks/optimized-ami/1.36/",
+        ),
+        (
+            "/aws/service/eks/optimized-ami/1.36/amazon-linux-2023/x86_64/nvidia/recommended",
+            "AL2023",
+            "ssm_parameter: '",
+        ),
+    ],
+)
+def test_a_parameter_that_no_pool_could_use(parameter, family, fault):
+    with pytest.raises(InvalidSettings) as caught:
+        AmiParameter(ssm_parameter=parameter, family=family)
+    assert str(caught.value).startswith(fault)
+
+
+def test_a_label_of_another_region_is_refused():
+    (found,) = fit(pool(labels={"topology.kubernetes.io/region": "us-east-1"}))
+    assert found.startswith("pools.p.labels: topology.kubernetes.io/region=us-east-1 contradicts the region eu-west-1")
+    assert fit(pool(labels={"topology.kubernetes.io/region": "eu-west-1"})) == []
+
+
+@pytest.mark.parametrize("gate", ["reserved_capacity", "static_capacity"])
+def test_a_gate_that_no_pool_can_use_is_warned_of(gate):
+    warnings = dict(rules.karpenter_warnings(KarpenterSettings(feature_gates=FeatureGates(**{gate: True}))))
+    assert "no pool of this package can use it" in warnings[f"{gate.replace('_', '-')}-unused"]
+    assert list(rules.karpenter_warnings(KarpenterSettings(feature_gates=FeatureGates(**{gate: False})))) == []
+
+
 def test_labels_under_node_restriction_are_legal_in_every_version():
     labelled = pool(labels={"team.node-restriction.kubernetes.io/a": "b"})
     assert fit(labelled, "1.30", KarpenterSettings(version="1.0.14")) == []
