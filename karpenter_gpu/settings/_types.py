@@ -149,6 +149,10 @@ def _duration(value: object) -> object:
         if seconds > _LONGEST:
             raise ValueError(f"{value!r} is longer than Go can count, which is 292 years; use a shorter one")
         return timedelta(seconds=seconds)
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _LONGEST:
+        raise ValueError(f"{value} has no unit; write '{value}s' for seconds, or '{value}m' for minutes")
+    if value is None:
+        raise ValueError("has no value (null, or None in Python); give one, or leave it out")
     raise ValueError(f"{value!r} is not a duration; use text like '1m', or a timedelta in Python")
 
 
@@ -189,4 +193,20 @@ def case_by_key(cases: Mapping[str, type[Any]], default: type[Any]) -> Discrimin
                 return case.__name__
         return default.__name__
 
+    _UNIONS.append({**cases, **({} if default in cases.values() else {"": default})})
     return Discriminator(choose)
+
+
+# The cases of every union, each by the key that chooses it; the default that no key chooses is under none.
+_UNIONS: Final[list[dict[str, type[Any]]]] = []
+
+
+def other_cases(case: type[Any]) -> dict[str, type[Any]]:
+    """The cases beside one in its union, by the keys that choose them."""
+    union = next((union for union in _UNIONS if case in union.values()), {})
+    return {key: other for key, other in union.items() if other is not case}
+
+
+def key_of(case: type[Any]) -> tuple[str, ...]:
+    """The keys that choose a case."""
+    return tuple(key for union in _UNIONS for key, one in union.items() if one is case and key)

@@ -50,6 +50,7 @@ class Platform:
     permissions_boundary: ManagedPolicy | None = None
 
     def check(self) -> Iterator[Fault]:
+        yield from rules.arns_fit(self.permissions_boundary, self.account, self.region, "permissions_boundary")
         yield from faults_between(
             cluster=self.cluster,
             karpenter=self.karpenter,
@@ -68,6 +69,7 @@ class Platform:
         """Sentences for what is allowed and may still surprise, each with a short name that stays the same."""
         return (
             *rules.region_warnings(self.region),
+            *rules.arn_warnings(self, self.account),
             *rules.kubernetes_warnings(self.cluster, today or rules.today()),
             *(rules.new_cluster_warnings(self.cluster, self.region) if isinstance(self.cluster, NewCluster) else ()),
             *rules.karpenter_warnings(self.karpenter),
@@ -94,6 +96,9 @@ def faults_between(
     elif cluster:
         yield from rules.kubernetes_is_known(cluster)
         yield from rules.can_be_looked_up(cluster, account, region)
+        yield from rules.issuer_fits(cluster.oidc_issuer, region, "cluster.oidc_issuer")
+    yield from rules.arns_fit(cluster, account, region, "cluster")
+    yield from rules.arns_fit(karpenter, account, region, "karpenter")
     if kubernetes:
         yield from rules.kubectl_layer_is_installed(kubernetes)
     if karpenter:

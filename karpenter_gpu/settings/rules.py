@@ -8,6 +8,7 @@ import sys
 from bisect import bisect
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import fields, is_dataclass
 from datetime import date, datetime, timezone
 from importlib import metadata
 from typing import Final
@@ -384,6 +385,59 @@ def can_be_looked_up(cluster: ExistingCluster, account: str | None, region: str 
         )
     bound = {f"cluster.{name}": ", ".join(getattr(cluster, name)) for name in ("subnet_ids", "security_group_ids")}
     yield from _of_one_region(bound, region)
+
+
+def arns_fit(settings: object, account: str | None, region: str | None, where: str = "") -> Iterator[Fault]:
+    """Every ARN in a setting, at any depth, is of the stack's partition and region, and where AWS asks for it of its account."""
+    for path, arn in _arns(settings, where):
+        _, partition, service, its_region, its_account, resource = arn.split(":", 5)
+        ours = {"partition": compat.partition_of(region) if region else None, "region": region, "account": account}
+        theirs = {"partition": partition, "region": its_region, "account": its_account}
+        if path.rpartition(".")[2] not in _OF_ONE_ACCOUNT or its_account == "aws":
+            del theirs["account"]
+        for name, its in theirs.items():
+            own = ours[name]
+            if its and own and its != own:
+                yield Fault(path, f"{arn!r} is of {name} {its}, and the stack of {own}; use one of that")
+        if service == "iam" and "/AWSReservedSSO_" in resource and "/aws-reserved/sso.amazonaws.com/" not in resource:
+            yield Fault(
+                path,
+                f"{arn!r} is a role of IAM Identity Center without its path, and IAM has no such role; see 'aws iam get-role "
+                f"--role-name {resource.rpartition('/')[2]} --query Role.Arn'",
+            )
+
+
+# Settings whose ARN AWS wants of the cluster's own account; access entries, keys and roles to be assumed may be of another.
+# Source: https://docs.aws.amazon.com/eks/latest/userguide/creating-access-entries.html
+_OF_ONE_ACCOUNT: Final = frozenset({"node_role_arn", "permissions_boundary"})
+
+
+def _arns(value: object, where: str) -> Iterator[tuple[str, str]]:
+    """Every ARN in a setting with its path; what is in mappings (labels, tags, chart values) is the user's own."""
+    if is_dataclass(value):
+        for field in fields(value):
+            yield from _arns(getattr(value, field.name), f"{where}.{field.name}".strip("."))
+    elif isinstance(value, tuple):
+        for one in value:
+            yield from _arns(one, where)
+    elif isinstance(value, str) and re.fullmatch(r"arn(:[^:]*){4}:.+", value):
+        yield where, value
+
+
+def arn_warnings(settings: object, account: str | None) -> Iterator[tuple[str, str]]:
+    """What a person should know of ARNs of another account that AWS takes."""
+    for path, arn in _arns(settings, ""):
+        its_account = arn.split(":")[4]
+        if account and its_account not in {account, "aws", ""} and path.rpartition(".")[2] not in _OF_ONE_ACCOUNT:
+            yield (f"{path}-{its_account}", f"{path}: {arn} is of account {its_account}, and the stack of {account}")
+
+
+def issuer_fits(issuer: str | None, region: str | None, where: str) -> Iterator[Fault]:
+    """A cluster's issuer is at its region's endpoint."""
+    if issuer is not None and region is not None and issuer.partition("oidc.eks.")[2].partition(".")[0] != region:
+        yield Fault(
+            where, f"{issuer!r} is the issuer of a cluster in another region than {region}; use the cluster's own"
+        )
 
 
 def fargate_fits(karpenter: KarpenterSettings) -> Iterator[Fault]:

@@ -161,7 +161,7 @@ def test_a_pool_of_unpriced_types_has_no_worst_case():
             {"consolidate_after": "1d"},
             "consolidate_after: '1d' is not a duration Karpenter takes; use numbers with s, m",
         ),
-        ({"consolidate_after": 60}, "consolidate_after: 60 is not a duration; use text like '1m', or a timedelta"),
+        ({"consolidate_after": 60}, "consolidate_after: 60 has no unit; write '60s' for seconds, or '60m' for minutes"),
         (
             {"expire_after": "never"},
             "expire_after: 'never' is not a duration Karpenter takes; use numbers with s, m or h",

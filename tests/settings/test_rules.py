@@ -9,6 +9,7 @@ from karpenter_gpu import (
     AmiIds,
     AmiParameter,
     Budget,
+    ExistingCluster,
     FeatureGates,
     GpuPool,
     InvalidSettings,
@@ -562,3 +563,78 @@ def test_old_and_unseen_kubernetes_are_warned_of(version, warning):
 def test_karpenter_versions_are_warned_of(version, warning):
     ((_, found),) = rules.karpenter_warnings(KarpenterSettings(version=version))
     assert found.startswith(warning)
+
+
+OURS = "111122223333"
+KEY = "arn:{}:kms:{}:{}:key/0a1b"
+ROLE = "arn:{}:iam::{}:role/{}"
+
+
+def in_ireland(**given):
+    made = {"cluster": NewCluster(name="x"), "pools": [], "account": OURS, "region": "eu-west-1"} | given
+    try:
+        Platform(**made)
+    except InvalidSettings as error:
+        return said(error.faults)
+    return []
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        (
+            {"karpenter": KarpenterSettings(node_role_arn=ROLE.format("aws", "444455556666", "nodes"))},
+            "karpenter.node_role_arn: 'arn:aws:iam::444455556666:role/nodes' is of account 444455556666, and the stack of 1",
+        ),
+        (
+            {"permissions_boundary": "arn:aws:iam::444455556666:policy/edge"},
+            "permissions_boundary: 'arn:aws:iam::444455556666:policy/edge' is of account 444455556666, and the stack of",
+        ),
+        (
+            {"cluster": NewCluster(name="x", admins=(ROLE.format("aws-cn", OURS, "ops"),))},
+            "cluster.admins: 'arn:aws-cn:iam::111122223333:role/ops' is of partition aws-cn, and the stack of aws; use one",
+        ),
+        (
+            {"cluster": NewCluster(name="x", secrets_key_arn=KEY.format("aws", "us-east-1", OURS))},
+            "cluster.secrets_key_arn: 'arn:aws:kms:us-east-1:111122223333:key/0a1b' is of region us-east-1, and the stack",
+        ),
+        (
+            {"cluster": NewCluster(name="x", admins=(ROLE.format("aws", OURS, "AWSReservedSSO_Admin_0a1b"),))},
+            "cluster.admins: 'arn:aws:iam::111122223333:role/AWSReservedSSO_Admin_0a1b' is a role of IAM Identity Center with",
+        ),
+        (
+            {
+                "cluster": ExistingCluster(
+                    name="x", oidc_issuer="https://oidc.eks.us-east-1.amazonaws.com/id/0123456789ABCDEF0123456789ABCDEF"
+                )
+            },
+            "cluster.oidc_issuer: 'https://oidc.eks.us-east-1.amazonaws.com/id/0123456789ABCDEF0123456789ABCDEF' is the issu",
+        ),
+    ],
+)
+def test_an_arn_that_is_not_of_where_the_stack_goes_is_refused(given, fault):
+    (found,) = in_ireland(**given)
+    assert found.startswith(fault)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"permissions_boundary": "arn:aws:iam::aws:policy/PowerUserAccess"},
+        {"cluster": NewCluster(name="x", secrets_key_arn=KEY.format("aws", "eu-west-1", "444455556666"))},
+        {
+            "cluster": NewCluster(
+                name="x", admins=(ROLE.format("aws", OURS, "aws-reserved/sso.amazonaws.com/AWSReservedSSO_A"),)
+            )
+        },
+        {"pools": [pool(tags={"owner": "arn:aws:iam::444455556666:role/x"})]},
+    ],
+)
+def test_an_arn_that_aws_takes_is_not_refused(given):
+    assert in_ireland(**given) == []
+
+
+def test_an_administrator_of_another_account_is_warned_of():
+    cluster = NewCluster(name="x", admins=(ROLE.format("aws", "444455556666", "ops"),))
+    made = Platform(cluster=cluster, pools=[], account=OURS, region="eu-west-1")
+    assert any("is of account 444455556666, and the stack of 111122223333" in text for _, text in made.warnings(TODAY))
