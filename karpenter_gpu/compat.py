@@ -5,7 +5,8 @@ Sources, all read in November 2026:
   awsdocs/amazon-eks-user-guide kubernetes-versions.adoc; 1.37 is seen only through Karpenter 1.15 and kubectl layer v37.
 - Karpenter: karpenter-provider-aws pkg/providers/version/version.go at every tag; SUPPORT.md of v1.15.1.
 - kubectl layers: PyPI, 2026-11-23.
-- AMIs: awslabs/amazon-eks-ami CHANGELOG.md (2026-07-23), newest release seen v20260714.
+- AMIs: awslabs/amazon-eks-ami CHANGELOG.md (2026-07-23), newest release seen v20260714, and the repository's tags.
+- Regions: partitions.json and endpoints.json of botocore 1.44.5 (2026-11-23).
 - Device plugin: tags of NVIDIA/k8s-device-plugin up to v0.20.0 (2026-08-19).
 """
 
@@ -101,6 +102,7 @@ DEFAULT_KARPENTER: Final = Version(1, 14, 3)
 # Patches upstream says not to use, with its reason. Source: website upgrading/upgrade-guide.md; pkg/providers/amifamily/types.go.
 KARPENTER_WITHDRAWN: Final = {
     Version(1, 8, 4): "it schedules topology spread constraints wrongly (kubernetes-sigs/karpenter#2785)",
+    Version(1, 11, 0): "it uses far more CPU, which 1.11.1 reverts (kubernetes-sigs/karpenter#2958)",
 }
 
 # Patches that hand the Neuron AMI to NVIDIA instances when the class names an al2023 alias (fixed by #6976).
@@ -172,6 +174,26 @@ AMI_RELEASES: Final = {
     },
 }
 
+# Every release of these families, the same days for both; between them there is none.
+_RELEASES: Final = """
+v20240117 v20240129 v20240202 v20240209 v20240213 v20240227 v20240307 v20240315 v20240329 v20240409 v20240415
+v20240424 v20240506 v20240514 v20240522 v20240531 v20240605 v20240615 v20240625 v20240703 v20240729 v20240817
+v20240828 v20240904 v20240910 v20240917 v20240924 v20240928 v20241011 v20241016 v20241024 v20241106 v20241109
+v20241115 v20241121 v20241205 v20241213 v20241225 v20250103 v20250116 v20250123 v20250203 v20250212 v20250224
+v20250228 v20250304 v20250317 v20250403 v20250410 v20250419 v20250501 v20250505 v20250514 v20250519 v20250620
+v20250627 v20250704 v20250715 v20250807 v20250813 v20250819 v20250821 v20250829 v20250904 v20250915 v20250920
+v20251002 v20251007 v20251016 v20251023 v20251029 v20251108 v20251112 v20251120 v20251209 v20251217 v20260107
+v20260114 v20260116 v20260120 v20260128 v20260129 v20260209 v20260224 v20260304 v20260311 v20260318 v20260403
+v20260409 v20260415 v20260423 v20260505 v20260610 v20260618 v20260625 v20260714
+"""
+AMI_RELEASES_SEEN: Final = tuple(_RELEASES.split())
+# Tags of the repository that its changelog passes over: images of them may never have been published.
+_TAGS: Final = """
+v20240220 v20240807 v20250610 v20250801 v20250804 v20251103 v20260310 v20260512 v20260520 v20260523 v20260527
+v20260529 v20260707 v20260709
+"""
+AMI_TAGS_WITHOUT_RELEASE: Final = frozenset(_TAGS.split())
+
 # AWS published the last AL2 AMIs on this day, and none for Kubernetes 1.33 and later.
 AL2_ENDED: Final = date(2025, 11, 26)
 AL2_LAST_KUBERNETES: Final = Minor(1, 32)
@@ -205,6 +227,31 @@ FEATURE_GATES: Final = {
     "dra_nvidia_gpu": ("awsFeatureGates", "draNVIDIAGPU", Minor(1, 15)),
     "dra_efa": ("awsFeatureGates", "draEFA", Minor(1, 15)),
 }
+
+REGIONS_DATED: Final = "2026-11-23"
+
+# The partitions this package is for, and their regions; one that came later is not in it.
+_COMMERCIAL: Final = """
+af-south-1 ap-east-1 ap-east-2 ap-northeast-1 ap-northeast-2 ap-northeast-3 ap-south-1 ap-south-2 ap-southeast-1
+ap-southeast-2 ap-southeast-3 ap-southeast-4 ap-southeast-5 ap-southeast-6 ap-southeast-7 ca-central-1 ca-west-1
+eu-central-1 eu-central-2 eu-north-1 eu-south-1 eu-south-2 eu-west-1 eu-west-2 eu-west-3 il-central-1 me-central-1
+me-south-1 mx-central-1 sa-east-1 us-east-1 us-east-2 us-west-1 us-west-2
+"""
+REGIONS: Final = {
+    "aws": tuple(_COMMERCIAL.split()),
+    "aws-cn": ("cn-north-1", "cn-northwest-1"),
+    "aws-us-gov": ("us-gov-east-1", "us-gov-west-1"),
+}
+PARTITION_OF: Final = {region: partition for partition, regions in REGIONS.items() for region in regions}
+
+# What a region may be that came later: a known area, a direction and a number.
+LATER_REGION: Final = r"(af|ap|ca|eu|il|me|mx|sa|us|us-gov|cn)-(central|(north|south)?(east|west)|north|south)-[1-9]"
+
+
+def partition_of(region: str) -> str:
+    """The partition of a region, and of one that came later."""
+    return PARTITION_OF.get(region) or {"cn": "aws-cn", "us-gov": "aws-us-gov"}.get(region.rsplit("-", 2)[0], "aws")
+
 
 # Regions whose accounts may see only two zones; everywhere else three can be counted on.
 TWO_ZONE_REGIONS: Final = frozenset({"us-west-1"})

@@ -145,6 +145,20 @@ BY_NAME: Final = {i.name: i for i in INSTANCE_TYPES}
 FRACTIONAL_FAMILIES: Final = tuple(dict.fromkeys(i.family for i in INSTANCE_TYPES if i.is_fractional))
 
 
+# Families that EC2 has and Karpenter's list, which this is made from, has not. Source: as in instance_types.py.
+_LEFT_OUT: Final = ("g2", "g3", "g3s", "p2", "p3", "p6e-gb200")
+
+
+def why_not(name: str) -> str | None:
+    """Why a type or family that EC2 has is not in the catalogue; None where that needs no reason of its own."""
+    family = name.partition(".")[0]
+    if family in _LEFT_OUT:
+        return "has NVIDIA GPUs and is not in this package's catalogue, which is Karpenter's own list of 2026-08-21"
+    if family == "g4ad":
+        return "has AMD GPUs, and a pool is of NVIDIA's"
+    return None
+
+
 def matching(
     *,
     gpu_names: Collection[str] = (),

@@ -22,6 +22,8 @@ INSTANCE_TYPE: Final = "node.kubernetes.io/instance-type"
 ARCH: Final = "kubernetes.io/arch"
 OS: Final = "kubernetes.io/os"
 ZONE: Final = "topology.kubernetes.io/zone"
+REGION: Final = "topology.kubernetes.io/region"
+WINDOWS_BUILD: Final = "node.kubernetes.io/windows-build"
 HOSTNAME: Final = "kubernetes.io/hostname"
 
 

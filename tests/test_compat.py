@@ -41,3 +41,21 @@ def test_support_ends_after_it_begins():
     for row in compat.KUBERNETES.values():
         if row.released and row.standard_support_ends and row.extended_support_ends:
             assert row.released < row.standard_support_ends < row.extended_support_ends
+
+
+def test_releases_of_images_are_in_order_and_hold_every_first_and_last():
+    releases = compat.AMI_RELEASES_SEEN
+    assert list(releases) == sorted(set(releases))
+    assert not compat.AMI_TAGS_WITHOUT_RELEASE & set(releases)
+    assert releases[-1] == compat.NEWEST_AMI_SEEN
+    for rows in compat.AMI_RELEASES.values():
+        for row in rows.values():
+            assert {row.first, row.first_arm64, row.last} - {None} <= set(releases)
+
+
+@pytest.mark.parametrize(
+    ("region", "partition"),
+    [("eu-west-1", "aws"), ("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov"), ("us-gov-west-9", "aws-us-gov")],
+)
+def test_a_region_is_of_a_partition(region, partition):
+    assert compat.partition_of(region) == partition

@@ -8,11 +8,9 @@ from typing import Any, Final
 
 from karpenter_gpu import compat, labels
 from karpenter_gpu.settings import KarpenterSettings
+from karpenter_gpu.settings.chart import REPLICAS, RESOURCES, merged
 from karpenter_gpu.settings.karpenter import SERVICE_ACCOUNT
 from karpenter_gpu.versions import Minor
-
-# What the walk-through, and Karpenter's own guide, give the controller.
-_RESOURCES: Final = {"cpu": "1", "memory": "1Gi"}
 
 
 def crd_values(karpenter: KarpenterSettings) -> dict[str, Any]:
@@ -53,12 +51,12 @@ def controller_values(
     if role_arn is not None:
         account["annotations"] = {labels.ROLE_ANNOTATION: role_arn}
     ours: dict[str, Any] = {
-        "replicas": 2,
+        "replicas": REPLICAS,
         "serviceAccount": account,
         "settings": {"clusterName": cluster_name, "interruptionQueue": queue_name},
         "controller": {
             "env": [{"name": "AWS_REGION", "value": region}],
-            "resources": {"requests": dict(_RESOURCES), "limits": dict(_RESOURCES)},
+            "resources": copy.deepcopy(RESOURCES),
         },
         # Karpenter must start where CoreDNS waits for nodes: Karpenter's guide, on Fargate.
         **({"dnsPolicy": "Default"} if karpenter.on_fargate else {}),
@@ -84,15 +82,6 @@ def controller_values(
 def _joined(under: list[dict[str, Any]], over: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Two lists of environment variables as one; a name that both have is taken from `over`."""
     return list({variable["name"]: variable for variable in (*under, *over)}.values())
-
-
-def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Two values trees as one: mappings are joined at every depth, anything else of `over` replaces."""
-    result = copy.deepcopy(dict(under))
-    for key, value in over.items():
-        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
-        result[key] = merged(result[key], value) if both else copy.deepcopy(value)
-    return result
 
 
 def _carried(values: Mapping[str, Any], karpenter: Minor) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pydantic import ConfigDict, ValidationError, model_validator
 from typing_extensions import dataclass_transform
 
 from karpenter_gpu.errors import Fault, InvalidSettings
+from karpenter_gpu.settings._types import key_of, other_cases
 
 T = TypeVar("T")
 
@@ -92,7 +93,7 @@ _SENTENCES: Mapping[str, str] = {
     "int_from_float": "{value} is not a whole number",
     "float_type": "{value} is not a number",
     "bool_type": "{value} is not true or false",
-    "tuple_type": "{value} is not a list",
+    "tuple_type": "{value} is not a list; put it in one",
     "dict_type": "{value} is not a mapping of names to values",
     "mapping_type": "{value} is not a mapping of names to values",
     "dataclass_type": "{value} is not a mapping of settings, as {class_name} takes",
@@ -139,12 +140,29 @@ def faults_of(error: ValidationError, cls: type[Any], given: Any) -> Iterator[Fa
         if isinstance(cause, Faults):
             yield from (fault.under(where) for fault in cause.faults)
         elif line["type"] == _UNKNOWN:
-            yield Fault(where, unknown(str(line["loc"][-1]), [f.name for f in fields(cls)]))
+            yield Fault(where, _unfitting(str(line["loc"][-1]), cls, _named(given)))
         elif cause is not None:
             yield Fault(where, str(cause))
+        elif line["input"] is None and line["type"] in _SENTENCES:
+            yield Fault(where, "has no value (null, or None in Python); give one, or leave it out")
+        elif line["type"] == "string_type" and isinstance(line["input"], (int, float)):
+            yield Fault(where, f"{shown(line['input'])} is not text; write it in quotes")
+        elif line["type"] == "literal_error" and line["ctx"]["expected"] == "True":
+            yield Fault(where, f"{shown(line['input'])} is not true, which is all it can be; leave it out instead")
         else:
             sentence = _SENTENCES.get(line["type"], "{value} is not valid: " + line["msg"].lower())
             yield Fault(where, sentence.format(value=shown(line["input"]), **line.get("ctx", {})))
+
+
+def _unfitting(name: str, cls: type[Any], given: Mapping[str, Any]) -> str:
+    """The sentence for a name that a setting does not have: another case of a union has it, or none."""
+    for key, other in other_cases(cls).items():
+        if name in {field.name for field in fields(other)}:
+            chosen = next((mine for mine in key_of(cls) if mine in given), None)
+            if chosen:
+                return f"{name!r} and {chosen!r} exclude each other, as {other.__name__} and {cls.__name__} do; leave one out"
+            return f"{name!r} is a setting of {other.__name__}, which {key!r} chooses; say that too, or leave it out"
+    return unknown(name, [field.name for field in fields(cls)])
 
 
 def unknown(name: str, known: Iterable[str]) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, Literal, TypeAlias, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field
+
+from karpenter_gpu import compat
 
 T = TypeVar("T")
 
@@ -86,6 +89,40 @@ def _no_repeats(values: tuple[T, ...]) -> tuple[T, ...]:
 # A list in JSON, a list or tuple in Python.
 Listed: TypeAlias = list[T] | tuple[T, ...]
 
+def _account(text: str) -> str:
+    if not re.fullmatch(r"[0-9]{12}", text):
+        raise ValueError(f"{text!r} is not an AWS account; accounts have twelve digits")
+    return text
+
+
+def _region(text: str) -> str:
+    if text in compat.PARTITION_OF or re.fullmatch(compat.LATER_REGION, text):
+        return text
+    near = difflib.get_close_matches(text, compat.PARTITION_OF, n=2)
+    way_out = f"did you mean {' or '.join(near)}?" if near else "write it as in eu-west-1"
+    raise ValueError(f"{text!r} is not a region of aws, aws-cn or aws-us-gov; {way_out}")
+
+
+def _stack_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z][-A-Za-z0-9]{0,127}", text):
+        raise ValueError(
+            f"{text!r} is not a stack name; use at most 128 letters, digits and '-', beginning with a letter"
+        )
+    return text
+
+
+def _managed_policy(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_+=,.@-]{1,128}|arn:[A-Za-z0-9_-]+:iam::([0-9]{12}|aws):policy/.+", text):
+        raise ValueError(
+            f"{text!r} is not the name or ARN of a managed policy, as in arn:aws:iam::111122223333:policy/edge"
+        )
+    return text
+
+
+AccountId = Annotated[str, AfterValidator(_account)]
+Region = Annotated[str, AfterValidator(_region)]
+StackName = Annotated[str, AfterValidator(_stack_name)]
+ManagedPolicy = Annotated[str, AfterValidator(_managed_policy)]
 DnsLabel = Annotated[str, AfterValidator(_dns_label)]
 ClusterName = Annotated[str, AfterValidator(_cluster_name)]
 LabelKey = Annotated[str, AfterValidator(_label_key)]
@@ -110,6 +147,10 @@ def _duration(value: object) -> object:
         if seconds > _LONGEST:
             raise ValueError(f"{value!r} is longer than Go can count, which is 292 years; use a shorter one")
         return timedelta(seconds=seconds)
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _LONGEST:
+        raise ValueError(f"{value} has no unit; write '{value}s' for seconds, or '{value}m' for minutes")
+    if value is None:
+        raise ValueError("has no value (null, or None in Python); give one, or leave it out")
     raise ValueError(f"{value!r} is not a duration; use text like '1m', or a timedelta in Python")
 
 
@@ -173,4 +214,20 @@ def case_by_key(cases: Mapping[str, type[Any]], default: type[Any]) -> Discrimin
                 return case.__name__
         return default.__name__
 
+    _UNIONS.append({**cases, **({} if default in cases.values() else {"": default})})
     return Discriminator(choose)
+
+
+# The cases of every union, each by the key that chooses it; the default that no key chooses is under none.
+_UNIONS: Final[list[dict[str, type[Any]]]] = []
+
+
+def other_cases(case: type[Any]) -> dict[str, type[Any]]:
+    """The cases beside one in its union, by the keys that choose them."""
+    union = next((union for union in _UNIONS if case in union.values()), {})
+    return {key: other for key, other in union.items() if other is not case}
+
+
+def key_of(case: type[Any]) -> tuple[str, ...]:
+    """The keys that choose a case."""
+    return tuple(key for union in _UNIONS for key, one in union.items() if one is case and key)

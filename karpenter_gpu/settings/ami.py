@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import Field, Tag
 
 from karpenter_gpu.errors import Fault
 from karpenter_gpu.settings._setting import setting
 from karpenter_gpu.settings._types import Distinct, case_by_key
+from karpenter_gpu.versions import Minor
 
 # Karpenter's amiFamily: how user data is written and which device is the root. It does not choose the image.
 AmiFamily = Literal["AL2", "AL2023", "Bottlerocket"]
@@ -78,8 +79,66 @@ class AmiParameter:
     family: AmiFamily
 
     def check(self) -> Iterator[Fault]:
+        image = self.public_image
         if not self.ssm_parameter.startswith("/"):
             yield Fault("ssm_parameter", f"{self.ssm_parameter!r} is not the full name of a parameter; begin with '/'")
+        elif self.ssm_parameter.startswith(_AWS_IMAGES) and not self.ssm_parameter.endswith("/image_id"):
+            yield Fault(
+                "ssm_parameter",
+                f"{self.ssm_parameter!r} holds more than the id of an image; use the one that ends in /image_id",
+            )
+        elif image is not None and image.family != self.family:
+            yield Fault(
+                "family", f"{self.family} does not fit {self.ssm_parameter}, which is of {image.family}; use that"
+            )
+
+    @property
+    def public_image(self) -> PublicImage | None:
+        """What the name of one of AWS's own parameters says of its image; None for any other parameter."""
+        for family, pattern in _PUBLIC.items():
+            if found := re.fullmatch(pattern, self.ssm_parameter):
+                kind = found["kind"] or "standard"
+                arm = kind == "-arm64" or "arm64" in found.groupdict().values()
+                return PublicImage(
+                    Minor.parse(found["kubernetes"]), family, "arm64" if arm else "amd64", kind.strip("-")
+                )
+        return None
+
+
+class PublicImage(NamedTuple):
+    """An image of AWS's.
+
+    Args:
+        kubernetes: The minor it is for.
+
+        family: Karpenter's amiFamily.
+
+        architecture: Kubernetes' word.
+
+        variant: What it is for: `standard`, `arm64`, `gpu`, `nvidia`, `neuron` and so on.
+    """
+
+    kubernetes: Minor
+    family: AmiFamily
+    architecture: str
+    variant: str
+
+    @property
+    def has_nvidia(self) -> bool:
+        """Whether NVIDIA's driver is in it."""
+        return self.variant in {"gpu", "nvidia", "nvidia-fips"}
+
+
+_AWS_IMAGES: Final = ("/aws/service/eks/optimized-ami/", "/aws/service/bottlerocket/aws-k8s-")
+
+# Source: karpenter-provider-aws pkg/providers/amifamily/{al2,al2023,bottlerocket}.go.
+_PUBLIC: Final[Mapping[AmiFamily, str]] = {
+    "AL2": r"/aws/service/eks/optimized-ami/(?P<kubernetes>1\.[0-9]{2})/amazon-linux-2(?P<kind>-arm64|-gpu)?/[^/]+/image_id",
+    "AL2023": r"/aws/service/eks/optimized-ami/(?P<kubernetes>1\.[0-9]{2})/amazon-linux-2023/(?P<arch>x86_64|arm64)/"
+    r"(?P<kind>[a-z]+)/[^/]+/image_id",
+    "Bottlerocket": r"/aws/service/bottlerocket/aws-k8s-(?P<kubernetes>1\.[0-9]{2})(?P<kind>-[a-z-]+)?/(?P<arch>x86_64|arm64)/"
+    r"[^/]+/image_id",
+}
 
 
 @setting

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import AfterValidator, Field, Tag
 
+from karpenter_gpu import instance_types as ec2
 from karpenter_gpu.compat import DEFAULT_KUBERNETES
 from karpenter_gpu.errors import Fault
 from karpenter_gpu.settings._setting import setting
@@ -122,7 +123,7 @@ class SystemNodes:
 
     instance_types: Annotated[Distinct[str], Field(min_length=1)] = default(("m6i.large",))
     count: Annotated[int, Field(ge=2, le=100)] = 2
-    disk_gib: Annotated[int, Field(ge=20, le=16384)] = 50
+    disk_gib: Annotated[int, Field(ge=20, le=65536)] = 50
 
     def check(self) -> Iterator[Fault]:
         for name in self.instance_types:
@@ -144,6 +145,10 @@ class SystemNodes:
                 yield Fault(
                     "instance_types",
                     f"{name!r} is an arm64 type, and the system nodes' image is amd64; use m6i.large, say",
+                )
+            elif ec2.is_one(name) is False:
+                yield Fault(
+                    "instance_types", f"{name!r} is not an instance type; did you mean {' or '.join(ec2.near(name))}?"
                 )
 
 

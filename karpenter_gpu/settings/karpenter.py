@@ -10,10 +10,10 @@ from typing import Any, ClassVar, Final, Literal
 
 from karpenter_gpu.compat import DEFAULT_KARPENTER, FEATURE_GATES
 from karpenter_gpu.errors import Fault
-from karpenter_gpu.labels import NODEPOOL, ROLE_ANNOTATION
 from karpenter_gpu.settings._setting import setting
 from karpenter_gpu.settings._types import ROLE_ARN, DnsLabel, Duration, default, karpenter_duration
-from karpenter_gpu.versions import Version
+from karpenter_gpu.settings.chart import value_faults
+from karpenter_gpu.versions import Minor, Version
 
 PUBLIC_CHARTS: Final = "oci://public.ecr.aws/karpenter"
 
@@ -86,39 +86,6 @@ class FeatureGates:
         return {gate: value for gate, value in said.items() if value is not None}
 
 
-# Chart values that follow from other settings; a second value for one of them could only contradict the first.
-_OWNED: Final = {
-    ("settings", "clusterName"): "cluster.name says it",
-    ("settings", "interruptionQueue"): "the stack's own queue is put there",
-    ("settings", "featureGates"): "karpenter.feature_gates says it",
-    ("settings", "awsFeatureGates"): "karpenter.feature_gates says it",
-    ("serviceAccount", "name"): "the role's trust names the service account 'karpenter'",
-    ("serviceAccount", "create"): "the role's trust names the service account 'karpenter'",
-    ("serviceAccount", "annotations", ROLE_ANNOTATION): "the controller's role is put there",
-}
-
-_NODE_AFFINITY: Final = (
-    "affinity",
-    "nodeAffinity",
-    "requiredDuringSchedulingIgnoredDuringExecution",
-    "nodeSelectorTerms",
-)
-
-# Values of ours that are mappings, which anything else would replace whole.
-_MAPPINGS: Final = frozenset(
-    {
-        ("settings",),
-        ("serviceAccount",),
-        ("serviceAccount", "annotations"),
-        ("controller",),
-        ("controller", "resources"),
-        ("affinity",),
-        _NODE_AFFINITY[:2],
-        _NODE_AFFINITY[:3],
-    }
-)
-
-
 @setting
 class KarpenterSettings:
     """The controller that launches and removes nodes.
@@ -135,7 +102,8 @@ class KarpenterSettings:
         feature_gates: Left out: the chart's defaults.
 
         values: Helm values for the `karpenter` chart, merged deeply over this package's own: mappings are joined,
-            anything else replaces. What Helm would drop (`false` or 0 under `settings`) is carried as text.
+            anything else replaces, and `null` removes a default of this package. What Helm would drop (`false` or 0 under
+            `settings`) is carried as text. Keys are held against the chart of the version.
 
         node_role_name: Left out: `KarpenterNodeRole-<cluster>`. IAM names are global: two clusters of one name in
             two regions of an account need other names.
@@ -192,7 +160,7 @@ class KarpenterSettings:
                 "drain_timeout",
                 f"{karpenter_duration(self.drain_timeout)} is not between 1m and 58m, which is what CloudFormation waits for",
             )
-        yield from (fault.under("values") for fault in _values_faults(self.values))
+        yield from (fault.under("values") for fault in value_faults(self.values, self._line))
 
     def _node_role_faults(self) -> Iterator[Fault]:
         if self.node_role_arn is not None and not re.fullmatch(ROLE_ARN, self.node_role_arn):
@@ -205,6 +173,14 @@ class KarpenterSettings:
                 "node_role_name",
                 f"{self.node_role_name!r} would name a role to be made, and node_role_arn says one that is there; give one of the two",
             )
+
+    @property
+    def _line(self) -> Minor | None:
+        """The minor whose chart is installed; None while the version cannot be read."""
+        try:
+            return self.release.line
+        except ValueError:
+            return None
 
     @property
     def release(self) -> Version:
@@ -223,45 +199,3 @@ def role_name_faults(where: str, name: str | None) -> Iterator[Fault]:
         )
     if not re.fullmatch(r"[A-Za-z0-9_+=,.@-]+", name):
         yield Fault(where, f"{name!r} is not a name IAM takes for a role; use letters, digits and +=,.@_-")
-
-
-def _values_faults(values: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[Fault]:
-    for key, value in values.items():
-        here = (*path, str(key))
-        where = ".".join(here)
-        if here in _OWNED:
-            yield Fault(where, f"is not yours to set: {_OWNED[here]}; leave it out of the values")
-        elif value is None:
-            yield Fault(
-                where, "is null, which is lost on its way to Helm; leave the key out, or give the value you want"
-            )
-        elif here == ("controller", "env") and not _is_env(value):
-            yield Fault(where, f"{value!r} is not a list of environment variables, each with a name")
-        elif isinstance(value, Mapping):
-            yield from _values_faults(value, here)
-        elif here in _MAPPINGS:
-            yield Fault(where, f"{value!r} would replace what must be there; give a mapping, which is merged with it")
-    if not path:
-        yield from _affinity_faults(values)
-
-
-def _is_env(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(item, Mapping) and "name" in item for item in value)
-
-
-def _affinity_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
-    node: Any = values
-    for key in _NODE_AFFINITY:
-        if not isinstance(node, Mapping) or key not in node:
-            return
-        node = node[key]
-    if not isinstance(node, list) or not node:
-        yield Fault(".".join(_NODE_AFFINITY), f"{node!r} is not a list of terms; give one at least")
-    for term in node if isinstance(node, list) else ():
-        rules = term.get("matchExpressions") if isinstance(term, Mapping) else None
-        keeps_off = {"key": NODEPOOL, "operator": "DoesNotExist"}
-        if not isinstance(rules, list) or keeps_off not in rules:
-            yield Fault(
-                "affinity",
-                f"a term lets the controller onto the nodes it removes; add {NODEPOOL} DoesNotExist to every term",
-            )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from datetime import date
 
 from karpenter_gpu.errors import Fault
 from karpenter_gpu.settings import rules
 from karpenter_gpu.settings._setting import setting
-from karpenter_gpu.settings._types import Many
+from karpenter_gpu.settings._types import AccountId, ManagedPolicy, Many, Region, StackName
 from karpenter_gpu.settings.cluster import Cluster, NewCluster
 from karpenter_gpu.settings.device_plugin import DevicePlugin
 from karpenter_gpu.settings.existing import ExistingCluster
@@ -45,28 +44,13 @@ class Platform:
     pools: Many[GpuPool]
     karpenter: KarpenterSettings = KarpenterSettings()
     device_plugin: DevicePlugin = DevicePlugin()
-    account: str | None = None
-    region: str | None = None
-    stack_name: str | None = None
-    permissions_boundary: str | None = None
+    account: AccountId | None = None
+    region: Region | None = None
+    stack_name: StackName | None = None
+    permissions_boundary: ManagedPolicy | None = None
 
     def check(self) -> Iterator[Fault]:
-        if self.account is not None and not re.fullmatch(r"[0-9]{12}", self.account):
-            yield Fault("account", f"{self.account!r} is not an AWS account; accounts have twelve digits")
-        if self.region is not None and not re.fullmatch(
-            r"(?![a-z]{2}-iso|eusc-)[a-z]{2,}(-[a-z]+)+-[0-9]", self.region
-        ):
-            yield Fault(
-                "region", f"{self.region!r} is not a region of aws, aws-cn or aws-us-gov; write it as in eu-west-1"
-            )
-        if self.stack_name is not None and not re.fullmatch(r"[A-Za-z][-A-Za-z0-9]{0,127}", self.stack_name):
-            yield Fault("stack_name", f"{self.stack_name!r} is not a stack name; use letters, digits and '-'")
-        boundary = r"[A-Za-z0-9_+=,.@-]{1,128}|arn:[A-Za-z0-9_-]+:iam::([0-9]{12}|aws):policy/.+"
-        if self.permissions_boundary is not None and not re.fullmatch(boundary, self.permissions_boundary):
-            yield Fault(
-                "permissions_boundary",
-                f"{self.permissions_boundary!r} is not the name or ARN of a managed policy, as in arn:aws:iam::111122223333:policy/edge",
-            )
+        yield from rules.arns_fit(self.permissions_boundary, self.account, self.region, "permissions_boundary")
         yield from faults_between(
             cluster=self.cluster,
             karpenter=self.karpenter,
@@ -84,8 +68,10 @@ class Platform:
     def warnings(self, today: date | None = None) -> tuple[tuple[str, str], ...]:
         """Sentences for what is allowed and may still surprise, each with a short name that stays the same."""
         return (
+            *rules.region_warnings(self.region),
+            *rules.arn_warnings(self, self.account),
             *rules.kubernetes_warnings(self.cluster, today or rules.today()),
-            *(rules.network_warnings(self.cluster, self.region) if isinstance(self.cluster, NewCluster) else ()),
+            *(rules.new_cluster_warnings(self.cluster, self.region) if isinstance(self.cluster, NewCluster) else ()),
             *rules.karpenter_warnings(self.karpenter),
             *(warning for pool in self.pools for warning in rules.pool_warnings(pool)),
         )
@@ -110,6 +96,9 @@ def faults_between(
     elif cluster:
         yield from rules.kubernetes_is_known(cluster)
         yield from rules.can_be_looked_up(cluster, account, region)
+        yield from rules.issuer_fits(cluster.oidc_issuer, region, "cluster.oidc_issuer")
+    yield from rules.arns_fit(cluster, account, region, "cluster")
+    yield from rules.arns_fit(karpenter, account, region, "karpenter")
     if kubernetes:
         yield from rules.kubectl_layer_is_installed(kubernetes)
     if karpenter:
@@ -118,6 +107,8 @@ def faults_between(
         yield from rules.fargate_fits(karpenter)
     if cluster and karpenter:
         yield from rules.role_names_fit(cluster.name, karpenter)
+    if isinstance(cluster, NewCluster) and karpenter:
+        yield from rules.controllers_fit(cluster, karpenter)
     if kubernetes and karpenter:
         yield from rules.karpenter_supports(kubernetes, karpenter)
         for pool in pools:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import field
 from datetime import timedelta
+from fractions import Fraction
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field
@@ -92,7 +93,11 @@ class Budget:
             yield Fault("schedule", f"{self.schedule!r} is not a schedule Karpenter can read: {problem}")
 
 
-# Source: Amazon EBS user guide, general purpose SSD volumes, gp3.
+# Sources: CreateVolume of EC2 2016-11-15 in botocore 1.44.5 for the limits, the Amazon EBS user guide for what goes with what;
+# the size is the most that the EC2NodeClass CRD lets by, which is less than EC2's 65,536.
+_GP3_MOST_GIB: Final = 59_000
+_GP3_MOST_IOPS: Final = 80_000
+_GP3_MOST_MIB: Final = 2_000
 _GP3_IOPS: Final = 3000
 _GP3_IOPS_PER_GIB: Final = 500
 _GP3_IOPS_PER_MIB: Final = 4
@@ -112,9 +117,9 @@ class RootVolume:
         throughput_mib: MiB a second. Left out: gp3's baseline, 125.
     """
 
-    size_gib: Annotated[int, Field(ge=20, le=16384)] = 100
-    iops: Annotated[int | None, Field(ge=3000, le=16000)] = None
-    throughput_mib: Annotated[int | None, Field(ge=125, le=1000)] = None
+    size_gib: Annotated[int, Field(ge=20, le=_GP3_MOST_GIB)] = 100
+    iops: Annotated[int | None, Field(ge=3000, le=_GP3_MOST_IOPS)] = None
+    throughput_mib: Annotated[int | None, Field(ge=125, le=_GP3_MOST_MIB)] = None
 
     def check(self) -> Iterator[Fault]:
         iops = self.iops or _GP3_IOPS
@@ -137,7 +142,8 @@ def _known(known: Collection[str], what: str) -> AfterValidator:
         for name in given:
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or sorted(known)[:8]
-                raise ValueError(f"{name!r} is not {what}; did you mean {' or '.join(near)}?")
+                why = gpus.why_not(name) or f"is not {what}"
+                raise ValueError(f"{name!r} {why}; did you mean {' or '.join(near)}?")
         return given
 
     return AfterValidator(check)
@@ -233,7 +239,9 @@ class GpuPool:
         yield from self._reserved_names()
         if not (self.gpu_names or self.instance_families or self.instance_types):
             yield Fault("", "says no GPU; give gpu_names, instance_families or instance_types")
-        elif not self.types:
+        elif self.types:
+            yield from self._dead_ends()
+        else:
             yield Fault("", f"no instance type is left that meets {self._constraints}; loosen one of them")
         if self.expire_after == timedelta(0):
             yield Fault("expire_after", "0s would end every node as soon as it exists; give an age, or 'Never'")
@@ -262,7 +270,7 @@ class GpuPool:
         """The ceiling in GPUs: the smaller of the two that a user can state."""
         limits = [self.gpu_limit] if self.gpu_limit is not None else []
         if self.hourly_limit_usd is not None:
-            limits.append(int(self.hourly_limit_usd / self._dearest_gpu_usd))
+            limits.append(Fraction(str(self.hourly_limit_usd)) // self._dearest_gpu_usd)
         return min(limits)
 
     @property
@@ -270,7 +278,7 @@ class GpuPool:
         """What the pool costs in an hour when full of its dearest GPUs; None when a type has no price."""
         if any(i.usd_per_hour is None for i in self.types):
             return None
-        return round(self.effective_gpu_limit * self._dearest_gpu_usd, 2)
+        return float(round(self.effective_gpu_limit * self._dearest_gpu_usd, 2))
 
     @property
     def _candidates(self) -> tuple[gpus.InstanceType, ...]:
@@ -283,11 +291,14 @@ class GpuPool:
         )
 
     @property
-    def _dearest_gpu_usd(self) -> float:
-        return max((i.usd_per_hour or 0.0) / i.countable_gpus for i in self.types)
+    def _dearest_gpu_usd(self) -> Fraction:
+        return max(Fraction(str(i.usd_per_hour or 0)) / i.countable_gpus for i in self.types)
 
     @property
     def _constraints(self) -> str:
+        return self._constraints_but("")
+
+    def _constraints_but(self, one: str) -> str:
         said = {
             "gpu_names": self.gpu_names,
             "instance_families": self.instance_families,
@@ -295,7 +306,25 @@ class GpuPool:
             "gpu_counts": self.gpu_counts,
             "architecture": (self.architecture,),
         }
-        return " and ".join(f"{name} {', '.join(map(str, values))}" for name, values in said.items() if values)
+        return " and ".join(
+            f"{name} {', '.join(map(str, values))}" for name, values in said.items() if values and name != one
+        )
+
+    def _dead_ends(self) -> Iterator[Fault]:
+        """What is listed and can never be launched, because something else here rules it out."""
+        for name, reached in (
+            ("gpu_names", {i.gpu_name for i in self.types}),
+            ("instance_families", {i.family for i in self.types}),
+            ("instance_types", {i.name for i in self.types}),
+            ("gpu_counts", {i.gpus for i in self.types}),
+        ):
+            for value in getattr(self, name):
+                if value not in reached:
+                    yield Fault(
+                        name,
+                        f"{value} is of no instance type that also meets {self._constraints_but(name)}; leave it out, or "
+                        "loosen the other",
+                    )
 
     def _ceiling(self) -> Iterator[Fault]:
         unpriced = [i.name for i in self.types if i.usd_per_hour is None]
@@ -312,7 +341,9 @@ class GpuPool:
                 f"gpu_limit {self.gpu_limit}" if self.hourly_limit_usd is None else f"${self.hourly_limit_usd} an hour"
             )
             price = (
-                "" if self.hourly_limit_usd is None else f", and a GPU here costs up to ${self._dearest_gpu_usd:.2f}"
+                ""
+                if self.hourly_limit_usd is None
+                else f", and a GPU here costs up to ${float(self._dearest_gpu_usd):.2f}"
             )
             yield Fault(
                 "gpu_limit" if self.hourly_limit_usd is None else "hourly_limit_usd",
@@ -326,6 +357,8 @@ class GpuPool:
             domain = key.rpartition("/")[0]
             if domain.endswith(("karpenter.sh", "karpenter.k8s.aws")) or key in _OUR_LABELS:
                 yield Fault("labels", f"{key!r} belongs to Karpenter or to this package; use a key of your own")
+            elif key in _FIXED_LABELS:
+                yield from self._label_faults(key)
         seen = {(labels.GPU_TAINT["key"], labels.GPU_TAINT["effect"])}
         for taint in self.taints:
             if (taint.key, taint.effect) in seen:
@@ -343,8 +376,41 @@ class GpuPool:
             elif len(key) > _TAG_KEY_LIMIT or len(self.tags[key]) > _TAG_VALUE_LIMIT:
                 yield Fault("tags", f"{key[:40]!r} is too long; EC2 takes 128 characters in a key and 256 in a value")
 
+    def _label_faults(self, key: str) -> Iterator[Fault]:
+        """A label is a requirement too, and one that contradicts those of the pool leaves nothing to launch."""
+        ruled: dict[str, tuple[set[str], str]] = {
+            "architecture": ({self.architecture}, f"architecture {self.architecture}"),
+            "types": ({i.name for i in self.types}, "the instance types that the pool may launch"),
+            "linux": ({"linux"}, "the pool's nodes, which run Linux"),
+            "windows": (set(), "the pool's nodes, which run Linux"),
+        }
+        fits, other = ruled[_FIXED_LABELS[key]]
+        if self.labels[key] not in fits:
+            yield Fault(
+                "labels",
+                f"{key}={self.labels[key]} contradicts {other}, so that nothing could ever launch; leave the label out",
+            )
 
+
+# Labels that Karpenter takes for a requirement -> what fixes it; an older name of Kubernetes' is taken for today's. Source: sigs.k8s.io/karpenter pkg/apis/v1/labels.go, NormalizedLabels; karpenter-provider-aws pkg/apis/v1/labels.go.
+_FIXED_LABELS: Final = {
+    labels.ARCH: "architecture",
+    "beta.kubernetes.io/arch": "architecture",
+    labels.INSTANCE_TYPE: "types",
+    "beta.kubernetes.io/instance-type": "types",
+    labels.OS: "linux",
+    "beta.kubernetes.io/os": "linux",
+    labels.WINDOWS_BUILD: "windows",
+}
 _TAG_KEY_LIMIT: Final = 128
 _TAG_VALUE_LIMIT: Final = 256
-_OUR_LABELS: Final = frozenset({labels.DEVICE_PLUGIN_LABEL, labels.HOSTNAME, labels.ZONE})
+_OUR_LABELS: Final = frozenset(
+    {
+        labels.DEVICE_PLUGIN_LABEL,
+        labels.HOSTNAME,
+        labels.ZONE,
+        "failure-domain.beta.kubernetes.io/zone",
+        "topology.ebs.csi.aws.com/zone",
+    }
+)
 _RESTRICTED_TAGS: Final = frozenset({labels.EKS_CLUSTER_TAG, labels.NODEPOOL, labels.NODECLAIM, labels.NODECLASS})

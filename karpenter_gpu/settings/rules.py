@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import sys
+from bisect import bisect
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import fields, is_dataclass
 from datetime import date, datetime, timezone
 from importlib import metadata
+from typing import Final
 
-from karpenter_gpu import compat
+from karpenter_gpu import compat, instance_types, labels
 from karpenter_gpu.errors import Fault
 from karpenter_gpu.gpus import FRACTIONAL_FAMILIES
-from karpenter_gpu.settings.ami import AmiAlias, AmiIds
+from karpenter_gpu.settings.ami import AmiAlias, AmiIds, AmiParameter
+from karpenter_gpu.settings.chart import REPLICAS
 from karpenter_gpu.settings.cluster import ExistingVpc, NewCluster, NewVpc
 from karpenter_gpu.settings.existing import ExistingCluster
 from karpenter_gpu.settings.karpenter import POD_IDENTITY, KarpenterSettings, role_name_faults
@@ -145,6 +150,8 @@ def _ami_fits(pool: GpuPool, kubernetes: Minor, release: Version, _: KarpenterSe
             "alias",
         )
         return
+    if isinstance(ami, AmiParameter):
+        yield from _parameter_fits(pool, ami, kubernetes)
     if not isinstance(ami, AmiAlias):
         return
     if ami.alias_family == "al2023" and release in compat.SWAPPED_AL2023_ALIAS:
@@ -173,36 +180,68 @@ def _ami_fits(pool: GpuPool, kubernetes: Minor, release: Version, _: KarpenterSe
     yield from _release_exists(pool, ami, kubernetes)
 
 
+def _parameter_fits(pool: GpuPool, ami: AmiParameter, kubernetes: Minor) -> Iterator[Fault]:
+    """The names of AWS's own parameters say what their images are for."""
+    image = ami.public_image
+    if image is None:
+        return
+    where, named = "ami.ssm_parameter", f"{ami.ssm_parameter} is of the image"
+    if not image.has_nvidia:
+        yield Fault(
+            where, f"{named} {image.variant!r}, which has no driver for the pool's NVIDIA GPUs; use that for NVIDIA"
+        )
+    if image.architecture != pool.architecture:
+        yield Fault(where, f"{named} for {image.architecture}, and the pool's architecture is {pool.architecture}")
+    # Source: https://kubernetes.io/releases/version-skew-policy/, kubelet.
+    if not 0 <= kubernetes.minor - image.kubernetes.minor <= _KUBELET_MAY_BE_OLDER:
+        yield Fault(
+            where,
+            f"{named} for Kubernetes {image.kubernetes}, whose kubelet does not work with the cluster's {kubernetes}; use the "
+            "parameter of that",
+        )
+
+
+_KUBELET_MAY_BE_OLDER: Final = 3
+
+
 def _release_exists(pool: GpuPool, ami: AmiAlias, kubernetes: Minor) -> Iterator[Fault]:
     rows = compat.AMI_RELEASES.get(ami.alias_family, {})
     if not rows or kubernetes not in compat.KUBERNETES:
         return
     row = rows.get(kubernetes)
     first = None if row is None else row.first_arm64 if pool.architecture == "arm64" else row.first
-    if row is None or first is None:
-        if kubernetes <= max(rows):
-            yield Fault(
-                "ami.alias",
-                f"{ami.alias} has no {pool.architecture} NVIDIA image for Kubernetes {kubernetes}; use another family",
-            )
-        elif ami.release <= compat.NEWEST_AMI_SEEN:
-            yield Fault(
-                "ami.alias",
-                f"{ami.alias} is of before Kubernetes {kubernetes} and has no image for it; use a later release of "
-                f"{ami.alias_family}",
-            )
-    elif ami.release != "latest" and ami.release < first:
+    if first is None and kubernetes <= max(rows):
         yield Fault(
             "ami.alias",
-            f"{ami.alias} has no {pool.architecture} NVIDIA image for Kubernetes {kubernetes}, whose first is {first}; "
-            f"use {ami.alias_family}@{row.last or compat.NEWEST_AMI_SEEN}",
+            f"{ami.alias} has no {pool.architecture} NVIDIA image for Kubernetes {kubernetes}; use another family",
         )
-    elif row.last and ami.release != "latest" and ami.release > row.last:
-        yield Fault(
-            "ami.alias",
-            f"{ami.alias} does not exist for Kubernetes {kubernetes}, whose last release was {row.last}; use "
-            f"{ami.alias_family}@{row.last}",
+    # The latest is whatever there is, and no date.
+    elif ami.release != "latest":
+        yield from _dated_release_exists(pool, ami, kubernetes, first, row.last if row else None)
+
+
+def _dated_release_exists(
+    pool: GpuPool, ami: AmiAlias, kubernetes: Minor, first: str | None, last: str | None
+) -> Iterator[Fault]:
+    known = ami.release in {*compat.AMI_RELEASES_SEEN, *compat.AMI_TAGS_WITHOUT_RELEASE}
+    if first is None and ami.release <= compat.NEWEST_AMI_SEEN:
+        why = f"is of before Kubernetes {kubernetes} and has no image for it; use a later release of {ami.alias_family}"
+    elif first is not None and ami.release < first:
+        why = (
+            f"has no {pool.architecture} NVIDIA image for Kubernetes {kubernetes}, whose first is {first}; use "
+            f"{ami.alias_family}@{last or compat.NEWEST_AMI_SEEN}"
         )
+    elif last is not None and ami.release > last:
+        why = (
+            f"does not exist for Kubernetes {kubernetes}, whose last release was {last}; use {ami.alias_family}@{last}"
+        )
+    elif not known and ami.release <= compat.NEWEST_AMI_SEEN:
+        place = bisect(compat.AMI_RELEASES_SEEN, ami.release)
+        near = [f"{ami.alias_family}@{release}" for release in compat.AMI_RELEASES_SEEN[max(place - 1, 0) : place + 1]]
+        why = f"was never released, and Karpenter passes over a missing image in silence; use {' or '.join(near)}"
+    else:
+        return
+    yield Fault("ami.alias", f"{ami.alias} {why}")
 
 
 def _fractional_can_be_counted(
@@ -270,6 +309,13 @@ def _region_is_known(pool: GpuPool, region: str | None) -> Iterator[Fault]:
     yield from _of_one_region(bound, region)
     for zone in pool.zones:
         yield from zone_is_of(zone, region, "zones")
+    for key in (labels.REGION, "failure-domain.beta.kubernetes.io/region"):
+        if region is not None and pool.labels.get(key, region) != region:
+            yield Fault(
+                "labels",
+                f"{key}={pool.labels[key]} contradicts the region {region}, so that nothing could ever launch; leave the "
+                "label out",
+            )
 
 
 def _of_one_region(bound: dict[str, str], region: str | None) -> Iterator[Fault]:
@@ -341,12 +387,116 @@ def can_be_looked_up(cluster: ExistingCluster, account: str | None, region: str 
     yield from _of_one_region(bound, region)
 
 
+def arns_fit(settings: object, account: str | None, region: str | None, where: str = "") -> Iterator[Fault]:
+    """Every ARN in a setting, at any depth, is of the stack's partition and region, and where AWS asks for it of its account."""
+    for path, arn in _arns(settings, where):
+        _, partition, service, its_region, its_account, resource = arn.split(":", 5)
+        ours = {"partition": compat.partition_of(region) if region else None, "region": region, "account": account}
+        theirs = {"partition": partition, "region": its_region, "account": its_account}
+        if path.rpartition(".")[2] not in _OF_ONE_ACCOUNT or its_account == "aws":
+            del theirs["account"]
+        for name, its in theirs.items():
+            own = ours[name]
+            if its and own and its != own:
+                yield Fault(path, f"{arn!r} is of {name} {its}, and the stack of {own}; use one of that")
+        if service == "iam" and "/AWSReservedSSO_" in resource and "/aws-reserved/sso.amazonaws.com/" not in resource:
+            yield Fault(
+                path,
+                f"{arn!r} is a role of IAM Identity Center without its path, and IAM has no such role; see 'aws iam get-role "
+                f"--role-name {resource.rpartition('/')[2]} --query Role.Arn'",
+            )
+
+
+# Settings whose ARN AWS wants of the cluster's own account; access entries, keys and roles to be assumed may be of another.
+# Source: https://docs.aws.amazon.com/eks/latest/userguide/creating-access-entries.html
+_OF_ONE_ACCOUNT: Final = frozenset({"node_role_arn", "permissions_boundary"})
+
+
+def _arns(value: object, where: str) -> Iterator[tuple[str, str]]:
+    """Every ARN in a setting with its path; what is in mappings (labels, tags, chart values) is the user's own."""
+    if is_dataclass(value):
+        for field in fields(value):
+            yield from _arns(getattr(value, field.name), f"{where}.{field.name}".strip("."))
+    elif isinstance(value, tuple):
+        for one in value:
+            yield from _arns(one, where)
+    elif isinstance(value, str) and re.fullmatch(r"arn(:[^:]*){4}:.+", value):
+        yield where, value
+
+
+def arn_warnings(settings: object, account: str | None) -> Iterator[tuple[str, str]]:
+    """What a person should know of ARNs of another account that AWS takes."""
+    for path, arn in _arns(settings, ""):
+        its_account = arn.split(":")[4]
+        if account and its_account not in {account, "aws", ""} and path.rpartition(".")[2] not in _OF_ONE_ACCOUNT:
+            yield (f"{path}-{its_account}", f"{path}: {arn} is of account {its_account}, and the stack of {account}")
+
+
+def issuer_fits(issuer: str | None, region: str | None, where: str) -> Iterator[Fault]:
+    """A cluster's issuer is at its region's endpoint."""
+    if issuer is not None and region is not None and issuer.partition("oidc.eks.")[2].partition(".")[0] != region:
+        yield Fault(
+            where, f"{issuer!r} is the issuer of a cluster in another region than {region}; use the cluster's own"
+        )
+
+
 def fargate_fits(karpenter: KarpenterSettings) -> Iterator[Fault]:
     """The Pod Identity agent is a DaemonSet, and Fargate runs none."""
     if karpenter.on_fargate and karpenter.identity == POD_IDENTITY:
         yield Fault(
             "karpenter.identity", f"{POD_IDENTITY!r} does not work on Fargate, where its agent does not run; use 'irsa'"
         )
+
+
+def controllers_fit(cluster: NewCluster, karpenter: KarpenterSettings) -> Iterator[Fault]:
+    """Each controller runs on a system node of its own, and the chart's installation waits for all of them."""
+    replicas = karpenter.values.get("replicas", REPLICAS)
+    if not karpenter.on_fargate and replicas > cluster.system_nodes.count:
+        yield Fault(
+            "karpenter.values.replicas",
+            f"{replicas} controllers need a node each, and cluster.system_nodes.count is {cluster.system_nodes.count}; raise "
+            "that, or lower this",
+        )
+    architecture = (karpenter.values.get("nodeSelector") or {}).get(labels.ARCH, "amd64")
+    if architecture != "amd64":
+        yield Fault(
+            f"karpenter.values.nodeSelector.{labels.ARCH}",
+            f"{architecture!r} is not the architecture of cluster.system_nodes, which is amd64, so the controller would run "
+            "nowhere; leave it out",
+        )
+
+
+def region_warnings(region: str | None) -> Iterator[tuple[str, str]]:
+    """What a person should know of a region that is in no table."""
+    if region is not None and region not in compat.PARTITION_OF:
+        near = " or ".join(difflib.get_close_matches(region, compat.PARTITION_OF, n=2))
+        yield (
+            "region-unseen",
+            (
+                f"{region} is not among the regions that this package knows, of {compat.REGIONS_DATED}; if it is not a newer one, "
+                f"it may be {near}"
+            ),
+        )
+
+
+def new_cluster_warnings(cluster: NewCluster, region: str | None) -> Iterator[tuple[str, str]]:
+    """What a person should know of a cluster that is made."""
+    yield from network_warnings(cluster, region)
+    yield from system_node_warnings(cluster)
+
+
+def system_node_warnings(cluster: NewCluster) -> Iterator[tuple[str, str]]:
+    """What a person should know of instance types whose family is in no table."""
+    for name in cluster.system_nodes.instance_types:
+        if instance_types.is_one(name) is None:
+            near = instance_types.near(name)
+            yield (
+                f"{name}-unseen",
+                (
+                    f"system nodes: {name} is of no family that EC2 had on {instance_types.DATED}; if it is not a newer one, it "
+                    f"may be {' or '.join(near) or 'a typo'}"
+                ),
+            )
 
 
 def network_warnings(cluster: NewCluster, region: str | None) -> Iterator[tuple[str, str]]:
@@ -401,6 +551,14 @@ def kubernetes_warnings(cluster: NewCluster | ExistingCluster, today: date) -> I
         )
 
 
+# Gates that no setting of a pool goes with -> what does.
+_GATES_OF_OTHERS: Final = {
+    "reserved_capacity": "EC2NodeClasses with capacityReservationSelectorTerms and NodePools with the capacity type reserved",
+    "static_capacity": "NodePools with replicas",
+    "node_class_cel": "EC2NodeClasses with expressions in their kubelet settings",
+}
+
+
 def karpenter_warnings(karpenter: KarpenterSettings) -> Iterator[tuple[str, str]]:
     """What a person should know of the Karpenter they asked for."""
     release = karpenter.release
@@ -411,6 +569,12 @@ def karpenter_warnings(karpenter: KarpenterSettings) -> Iterator[tuple[str, str]
             "karpenter-unsupported",
             f"Karpenter {release.line} is no longer supported upstream; {', '.join(supported)} are",
         )
+    for gate, what in _GATES_OF_OTHERS.items():
+        if getattr(karpenter.feature_gates, gate):
+            yield (
+                f"{gate.replace('_', '-')}-unused",
+                f"karpenter.feature_gates.{gate}: no pool of this package can use it; it is for {what} of your own alone",
+            )
     if release.patch > row.latest_patch:
         yield (
             "karpenter-newer",
@@ -440,6 +604,14 @@ def pool_warnings(pool: GpuPool) -> Iterator[tuple[str, str]]:
             (
                 f"pool {pool.name!r}: {ami.alias} is newer than the newest image this package knows, "
                 f"{compat.NEWEST_AMI_SEEN}; check that it exists, for Karpenter passes over a missing one in silence"
+            ),
+        )
+    elif isinstance(ami, AmiAlias) and ami.release in compat.AMI_TAGS_WITHOUT_RELEASE:
+        yield (
+            f"{pool.name}-ami-unsure",
+            (
+                f"pool {pool.name!r}: {ami.alias} is tagged in awslabs/amazon-eks-ami and not in its changelog; check that it "
+                "exists, for Karpenter passes over a missing one in silence"
             ),
         )
     if pool.root_volume.size_gib < 100 and pool.instance_store_policy is None:

@@ -1,7 +1,8 @@
 import pytest
 
 from karpenter_gpu import FeatureGates, KarpenterSettings
-from karpenter_gpu.manifests.charts import controller_values, crd_values, merged
+from karpenter_gpu.manifests.charts import controller_values, crd_values
+from karpenter_gpu.settings.chart import merged
 
 
 def values(**given):

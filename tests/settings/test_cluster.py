@@ -72,6 +72,7 @@ def test_one_system_node_is_too_few_for_two_controllers():
         ("foo", "'foo' is not an instance type; types look like m6i.large"),
         ("t3.micro", "'t3.micro' is too small for the controller, which asks for 1 CPU and 1 GiB; use m6i.large, say"),
         ("m7g.large", "'m7g.large' is an arm64 type, and the system nodes' image is amd64; use m6i.large, say"),
+        ("m6i.larg", "'m6i.larg' is not an instance type; did you mean m6i.large or m6i.xlarge?"),
         ("g5.xlarge", "'g5.xlarge' has an accelerator, and the system nodes' image has no driver; use m6i.large, say"),
     ],
 )

@@ -37,7 +37,7 @@ def test_the_first_profile_is_taken_when_none_is_named():
         ("pools.inference.hourly_limit_usd", "12.5", lambda p: p.pools[0].hourly_limit_usd == 12.5),
         ("pools.inference.consolidate_after", "5m", lambda p: p.pools[0].consolidate_after.seconds == 300),
         ("pools.inference.expire_after", "Never", lambda p: p.pools[0].expire_after == "Never"),
-        ("pools.inference.ami.alias", "al2023@v20260701", lambda p: p.pools[0].ami.release == "v20260701"),
+        ("pools.inference.ami.alias", "al2023@v20260625", lambda p: p.pools[0].ami.release == "v20260625"),
         ("pools.inference.taints", '[{"key": "team"}]', lambda p: p.pools[0].taints[0].key == "team"),
         ("pools.inference.labels.team", "blue", lambda p: p.pools[0].labels == {"team": "blue"}),
         ("karpenter.feature_gates.node_repair", "true", lambda p: p.karpenter.feature_gates.node_repair is True),
@@ -49,11 +49,11 @@ def test_the_first_profile_is_taken_when_none_is_named():
         ("pools.0.gpu_limit", "4", lambda p: p.pools[0].gpu_limit == 4),
         ("cluster.network.flow_logs", "False", lambda p: p.cluster.network.flow_logs is False),
         (
-            "karpenter.values.settings.logLevel",
-            "debug",
-            lambda p: p.karpenter.values["settings"] == {"logLevel": "debug"},
+            "karpenter.values.settings.batchMaxDuration",
+            "5s",
+            lambda p: p.karpenter.values["settings"] == {"batchMaxDuration": "5s"},
         ),
-        ("karpenter.values.replicas", "3", lambda p: p.karpenter.values == {"replicas": 3}),
+        ("karpenter.values.replicas", "1", lambda p: p.karpenter.values == {"replicas": 1}),
         ("karpenter.values.logLevel", "debug", lambda p: p.karpenter.values == {"logLevel": "debug"}),
         ("account", "111122223333", lambda p: p.account == "111122223333"),
         ("region", "null", lambda p: p.region is None),
@@ -245,3 +245,55 @@ def test_a_cluster_that_is_there_is_looked_up_where_the_credentials_are_unless_t
 def test_a_new_cluster_is_for_any_account_and_region_unless_told_otherwise():
     platform = platform_from_context(CONTEXT, here=("111122223333", "eu-west-1"))
     assert (platform.account, platform.region) == (None, None)
+
+
+def faults_of(document):
+    with pytest.raises(InvalidSettings) as caught:
+        platform_from_context({"profiles": {"x": document}})
+    return [str(fault) for fault in caught.value.faults]
+
+
+POOL = {"name": "p", "gpu_names": ["l4"], "gpu_limit": 8}
+HERE = {"account": "111122223333", "region": "eu-west-1"}
+
+
+@pytest.mark.parametrize(
+    ("document", "fault"),
+    [
+        (
+            {"cluster": {"name": "x", "kubernetes_version": 1.36}, "pools": []},
+            "cluster.kubernetes_version: 1.36 is not text; write it in quotes",
+        ),
+        (
+            {"cluster": {"name": "x"}, "pools": None},
+            "pools: has no value (null, or None in Python); give one, or leave it out",
+        ),
+        (
+            {"cluster": {"name": "x"}, "pools": [POOL | {"consolidate_after": None}]},
+            "pools.p.consolidate_after: has no value (null, or None in Python); give one, or leave it out",
+        ),
+        (
+            {"cluster": {"name": "x"}, "pools": [POOL | {"ami": {"alias": "al2023@v20260714", "ami_ids": ["ami-1"]}}]},
+            "pools.p.ami.ami_ids: 'ami_ids' and 'alias' exclude each other, as AmiIds and AmiAlias do; leave one out",
+        ),
+        (
+            {"cluster": {"name": "x", "existing": True, "network": {}}, "pools": []} | HERE,
+            "cluster.network: 'network' and 'existing' exclude each other, as NewCluster and ExistingCluster do; leave one",
+        ),
+        (
+            {"cluster": {"name": "x", "existing": False}, "pools": []} | HERE,
+            "cluster.existing: False is not true, which is all it can be; leave it out instead",
+        ),
+        (
+            {"cluster": {"name": "x", "node_group": "y"}, "pools": []},
+            "cluster.node_group: 'node_group' is a setting of ExistingCluster, which 'existing' chooses; say that too, or",
+        ),
+    ],
+)
+def test_a_sentence_says_what_was_written_and_what_excludes_what(document, fault):
+    assert any(found.startswith(fault) for found in faults_of(document)), faults_of(document)
+
+
+def test_what_is_wrong_with_the_whole_is_told_beside_what_is_wrong_with_a_part():
+    found = faults_of({"cluster": {"name": "-"}, "pools": [], "region": "mars", "account": "1", "stack_name": "_"})
+    assert {fault.partition(":")[0] for fault in found} == {"cluster.name", "region", "account", "stack_name"}

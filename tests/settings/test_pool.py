@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 
@@ -54,6 +55,22 @@ def test_money_becomes_gpus_by_the_dearest_gpu_of_the_pool():
     assert pool.worst_case_usd_per_hour == 6.79
 
 
+@pytest.mark.parametrize(("name", "usd"), [("g4dn.xlarge", "0.526"), ("g6.xlarge", "0.8048"), ("g5.xlarge", "1.006")])
+def test_a_multiple_of_a_price_is_as_many_gpus(name, usd):
+    for gpus in range(1, 200):
+        limit = float(Decimal(usd) * gpus)
+        assert GpuPool(name="a", instance_types=(name,), hourly_limit_usd=limit).effective_gpu_limit == gpus
+
+
+def test_a_label_that_says_what_the_pool_says_is_taken():
+    same = {"kubernetes.io/arch": "amd64", "kubernetes.io/os": "linux", "node.kubernetes.io/instance-type": "g6.xlarge"}
+    assert replace(POOL, labels=same).labels == same
+
+
+def test_a_volume_may_be_as_large_and_fast_as_gp3_is_today():
+    assert RootVolume(size_gib=59_000, iops=80_000, throughput_mib=2_000).throughput_mib == 2_000
+
+
 def test_the_smaller_of_two_ceilings_counts():
     pool = GpuPool(name="a", instance_types=("g6.xlarge",), hourly_limit_usd=100, gpu_limit=3)
     assert pool.effective_gpu_limit == 3
@@ -81,9 +98,42 @@ def test_a_pool_of_unpriced_types_has_no_worst_case():
         ({"instance_families": ("m5",)}, "instance_families: 'm5' is not a family with NVIDIA GPUs; did you mean"),
         (
             {"instance_families": ("g4ad",)},
-            "instance_families: 'g4ad' is not a family with NVIDIA GPUs; did you mean g4dn",
+            "instance_families: 'g4ad' has AMD GPUs, and a pool is of NVIDIA's; did you mean g4dn",
         ),
         ({"instance_types": ("g4dn.large",)}, "instance_types: 'g4dn.large' is not an instance type with NVIDIA GPUs"),
+        (
+            {"instance_types": ("p3.8xlarge",)},
+            "instance_types: 'p3.8xlarge' has NVIDIA GPUs and is not in this package's catalogue, which is Karpenter's own",
+        ),
+        (
+            {"gpu_counts": (1, 3)},
+            "gpu_counts: 3 is of no instance type that also meets gpu_names l4 and architecture amd64; leave it out, or",
+        ),
+        (
+            {"gpu_names": ("l4", "h100"), "instance_families": ("g6",)},
+            "gpu_names: h100 is of no instance type that also meets instance_families g6 and architecture amd64; leave",
+        ),
+        (
+            {"gpu_names": (), "instance_families": ("g6", "g5g")},
+            "instance_families: g5g is of no instance type that also meets architecture amd64; leave it out, or loosen",
+        ),
+        (
+            {"labels": {"kubernetes.io/arch": "arm64"}},
+            "labels: kubernetes.io/arch=arm64 contradicts architecture amd64, so that nothing could ever launch; leave the",
+        ),
+        (
+            {"labels": {"node.kubernetes.io/instance-type": "g5.xlarge"}},
+            "labels: node.kubernetes.io/instance-type=g5.xlarge contradicts the instance types that the pool may launch",
+        ),
+        (
+            {"labels": {"beta.kubernetes.io/os": "windows"}},
+            "labels: beta.kubernetes.io/os=windows contradicts the pool's",
+        ),
+        (
+            {"labels": {"node.kubernetes.io/windows-build": "10"}},
+            "labels: node.kubernetes.io/windows-build=10 contradicts",
+        ),
+        ({"labels": {"topology.ebs.csi.aws.com/zone": "x"}}, "labels: 'topology.ebs.csi.aws.com/zone' belongs to"),
         ({"capacity_types": ("sport",)}, "capacity_types: 'sport' is not one of 'spot' or 'on-demand'"),
         ({"capacity_types": ()}, "capacity_types: has 0 members and needs 1 at least"),
         (
@@ -111,7 +161,7 @@ def test_a_pool_of_unpriced_types_has_no_worst_case():
             {"consolidate_after": "1d"},
             "consolidate_after: '1d' is not a duration Karpenter takes; use numbers with s, m",
         ),
-        ({"consolidate_after": 60}, "consolidate_after: 60 is not a duration; use text like '1m', or a timedelta"),
+        ({"consolidate_after": 60}, "consolidate_after: 60 has no unit; write '60s' for seconds, or '60m' for minutes"),
         (
             {"expire_after": "never"},
             "expire_after: 'never' is not a duration Karpenter takes; use numbers with s, m or h",
@@ -230,6 +280,10 @@ def test_durations_are_written_as_karpenter_does(text, written):
 @pytest.mark.parametrize(
     ("given", "fault"),
     [
+        (
+            {"size_gib": 59_001},
+            "size_gib: 59001 is too large; the most is 59000",
+        ),
         (
             {"size_gib": 20, "iops": 16000},
             "iops: 16000 are more than gp3 gives 20 GiB, which is 500 a GiB; use a larger",

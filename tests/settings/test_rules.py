@@ -9,6 +9,7 @@ from karpenter_gpu import (
     AmiIds,
     AmiParameter,
     Budget,
+    ExistingCluster,
     FeatureGates,
     GpuPool,
     InvalidSettings,
@@ -17,6 +18,7 @@ from karpenter_gpu import (
     NewVpc,
     Platform,
     RootVolume,
+    SystemNodes,
 )
 from karpenter_gpu.settings import rules
 from karpenter_gpu.versions import Minor
@@ -225,6 +227,21 @@ def test_the_default_pool_fits_the_default_versions():
             "pools.p.instance_store_policy: Karpenter 1.0.14 counts the NVMe of a Bottlerocket node and does not use it",
         ),
         (
+            {"ami": AmiAlias(alias="al2023@v20260701")},
+            "1.36",
+            "1.14.3",
+            (
+                "pools.p.ami.alias: al2023@v20260701 was never released, and Karpenter passes over a missing image in silence; "
+                "use al2023@v20260625 or al2023@v20260714"
+            ),
+        ),
+        (
+            {"ami": AmiAlias(alias="al2@v20250802")},
+            "1.32",
+            "1.5.8",
+            "pools.p.ami.alias: al2@v20250802 was never released",
+        ),
+        (
             {"labels": {"app.kubernetes.io/name": "x"}, "ami": AmiAlias(alias="al2023@v20260714")},
             "1.34",
             "1.8.8",
@@ -261,6 +278,100 @@ def test_a_pool_that_works_is_not_refused(given):
     assert fit(pool(**given)) == []
 
 
+def test_the_latest_image_is_of_before_no_kubernetes():
+    latest = pool(ami=AmiAlias(alias="al2023@latest"))
+    assert fit(latest, "1.37", KarpenterSettings(version="1.15.1")) == []
+
+
+@pytest.mark.parametrize("alias", ["al2023@v20260714", "al2023@v20260707", "al2023@v20991231"])
+def test_a_release_that_is_may_be_or_will_be_is_not_refused(alias):
+    assert fit(pool(ami=AmiAlias(alias=alias))) == []
+
+
+AL2023 = "/aws/service/eks/optimized-ami/{}/amazon-linux-2023/{}/{}/recommended/image_id"
+
+
+@pytest.mark.parametrize(
+    ("parameter", "fault"),
+    [
+        (
+            AL2023.format("1.36", "x86_64", "standard"),
+            "is of the image 'standard', which has no driver for the pool's NVIDIA",
+        ),
+        (
+            AL2023.format("1.36", "x86_64", "neuron"),
+            "is of the image 'neuron', which has no driver for the pool's NVIDIA",
+        ),
+        (AL2023.format("1.36", "arm64", "nvidia"), "is of the image for arm64, and the pool's architecture is amd64"),
+        (
+            AL2023.format("1.37", "x86_64", "nvidia"),
+            "is of the image for Kubernetes 1.37, whose kubelet does not work with",
+        ),
+        (
+            AL2023.format("1.32", "x86_64", "nvidia"),
+            "is of the image for Kubernetes 1.32, whose kubelet does not work with",
+        ),
+    ],
+)
+def test_a_parameter_of_awss_own_says_what_its_image_is_for(parameter, fault):
+    (found,) = fit(pool(ami=AmiParameter(ssm_parameter=parameter, family="AL2023")))
+    assert found.startswith(f"pools.p.ami.ssm_parameter: {parameter} {fault}")
+
+
+@pytest.mark.parametrize(
+    ("parameter", "family"),
+    [
+        (AL2023.format("1.36", "x86_64", "nvidia"), "AL2023"),
+        (AL2023.format("1.34", "x86_64", "nvidia"), "AL2023"),
+        ("/aws/service/bottlerocket/aws-k8s-1.36-nvidia/x86_64/latest/image_id", "Bottlerocket"),
+        ("/team/images/gpu", "AL2023"),
+    ],
+)
+def test_a_parameter_that_fits_or_says_nothing_is_taken(parameter, family):
+    assert fit(pool(ami=AmiParameter(ssm_parameter=parameter, family=family))) == []
+
+
+def test_the_walkthroughs_parameter_is_read():
+    parameter = "/aws/service/eks/optimized-ami/1.30/amazon-linux-2-gpu/recommended/image_id"
+    image = AmiParameter(ssm_parameter=parameter, family="AL2").public_image
+    assert image == (Minor(1, 30), "AL2", "amd64", "gpu")
+    assert image.has_nvidia
+
+
+@pytest.mark.parametrize(
+    ("parameter", "family", "fault"),
+    [
+        (
+            AL2023.format("1.36", "x86_64", "nvidia"),
+            "AL2",
+            "family: AL2 does not fit /aws/service/eks/optimized-ami/1.36/",
+        ),
+        (
+            "/aws/service/eks/optimized-ami/1.36/amazon-linux-2023/x86_64/nvidia/recommended",
+            "AL2023",
+            "ssm_parameter: '",
+        ),
+    ],
+)
+def test_a_parameter_that_no_pool_could_use(parameter, family, fault):
+    with pytest.raises(InvalidSettings) as caught:
+        AmiParameter(ssm_parameter=parameter, family=family)
+    assert str(caught.value).startswith(fault)
+
+
+def test_a_label_of_another_region_is_refused():
+    (found,) = fit(pool(labels={"topology.kubernetes.io/region": "us-east-1"}))
+    assert found.startswith("pools.p.labels: topology.kubernetes.io/region=us-east-1 contradicts the region eu-west-1")
+    assert fit(pool(labels={"topology.kubernetes.io/region": "eu-west-1"})) == []
+
+
+@pytest.mark.parametrize("gate", ["reserved_capacity", "static_capacity"])
+def test_a_gate_that_no_pool_can_use_is_warned_of(gate):
+    warnings = dict(rules.karpenter_warnings(KarpenterSettings(feature_gates=FeatureGates(**{gate: True}))))
+    assert "no pool of this package can use it" in warnings[f"{gate.replace('_', '-')}-unused"]
+    assert list(rules.karpenter_warnings(KarpenterSettings(feature_gates=FeatureGates(**{gate: False})))) == []
+
+
 def test_labels_under_node_restriction_are_legal_in_every_version():
     labelled = pool(labels={"team.node-restriction.kubernetes.io/a": "b"})
     assert fit(labelled, "1.30", KarpenterSettings(version="1.0.14")) == []
@@ -279,6 +390,29 @@ def test_one_name_for_both_roles_is_refused():
     settings = KarpenterSettings(node_role_name="same", controller_role_name="same")
     (fault,) = said(rules.role_names_fit("x", settings))
     assert fault.startswith("karpenter.node_role_name: 'same' is the controller role's name too, and IAM has one role")
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        (
+            {"replicas": 3},
+            "karpenter.values.replicas: 3 controllers need a node each, and cluster.system_nodes.count is 2",
+        ),
+        (
+            {"nodeSelector": {"kubernetes.io/arch": "arm64"}},
+            "karpenter.values.nodeSelector.kubernetes.io/arch: 'arm64' is not the architecture of cluster.system_nodes",
+        ),
+    ],
+)
+def test_a_controller_that_the_system_nodes_cannot_run_is_refused(given, fault):
+    (found,) = said(rules.controllers_fit(NewCluster(name="x"), KarpenterSettings(values=given)))
+    assert found.startswith(fault)
+
+
+def test_as_many_system_nodes_as_controllers_are_enough():
+    cluster = NewCluster(name="x", system_nodes=SystemNodes(count=3))
+    assert said(rules.controllers_fit(cluster, KarpenterSettings(values={"replicas": 3}))) == []
 
 
 @pytest.mark.parametrize(("region", "count"), [("us-east-1", 1), ("eu-west-1", 0), (None, 0)])
@@ -354,6 +488,10 @@ def test_two_pools_of_one_name_are_refused():
             {"region": "europe"},
             "region: 'europe' is not a region of aws, aws-cn or aws-us-gov; write it as in eu-west-1",
         ),
+        (
+            {"region": "eu-wset-1"},
+            "region: 'eu-wset-1' is not a region of aws, aws-cn or aws-us-gov; did you mean eu-west-1 or",
+        ),
         ({"region": "us-iso-east-1"}, "region: 'us-iso-east-1' is not a region of aws, aws-cn or aws-us-gov"),
         ({"region": "eusc-de-east-1"}, "region: 'eusc-de-east-1' is not a region of aws, aws-cn or aws-us-gov"),
         ({"stack_name": "a_b"}, "stack_name: 'a_b' is not a stack name"),
@@ -374,6 +512,7 @@ def test_where_a_platform_cannot_go(given, fault):
             "pool 'p': al2023@latest replaces every node whenever AWS publishes",
         ),
         ({"ami": AmiAlias(alias="al2023@v20261101")}, "pool 'p': al2023@v20261101 is newer than the newest image"),
+        ({"ami": AmiAlias(alias="al2023@v20260707")}, "pool 'p': al2023@v20260707 is tagged in awslabs/amazon-eks-ami"),
         ({"root_volume": RootVolume(size_gib=50)}, "pool 'p': 50 GiB of disk is little for model images; use 100"),
         ({"consolidation_policy": "WhenEmptyOrUnderutilized"}, "pool 'p': WhenEmptyOrUnderutilized moves running pods"),
     ],
@@ -381,6 +520,20 @@ def test_where_a_platform_cannot_go(given, fault):
 def test_what_is_allowed_and_may_surprise_is_warned_of(given, warning):
     ((_, found),) = rules.pool_warnings(pool(**given))
     assert found.startswith(warning)
+
+
+def test_a_region_that_may_be_newer_than_the_table_is_warned_of():
+    ((_, found),) = rules.region_warnings("eu-west-9")
+    assert found.startswith(
+        "eu-west-9 is not among the regions that this package knows, of 2026-11-23; if it is not a newer"
+    )
+    assert list(rules.region_warnings("eu-west-1")) == []
+
+
+def test_system_nodes_of_a_family_that_may_be_newer_than_the_table_are_warned_of():
+    cluster = NewCluster(name="x", system_nodes=SystemNodes(instance_types=("m99i.large", "m6i.large")))
+    ((_, found),) = rules.system_node_warnings(cluster)
+    assert found.startswith("system nodes: m99i.large is of no family that EC2 had on 2026-11-23")
 
 
 def test_the_instances_own_disk_makes_up_for_a_small_volume():
@@ -410,3 +563,78 @@ def test_old_and_unseen_kubernetes_are_warned_of(version, warning):
 def test_karpenter_versions_are_warned_of(version, warning):
     ((_, found),) = rules.karpenter_warnings(KarpenterSettings(version=version))
     assert found.startswith(warning)
+
+
+OURS = "111122223333"
+KEY = "arn:{}:kms:{}:{}:key/0a1b"
+ROLE = "arn:{}:iam::{}:role/{}"
+
+
+def in_ireland(**given):
+    made = {"cluster": NewCluster(name="x"), "pools": [], "account": OURS, "region": "eu-west-1"} | given
+    try:
+        Platform(**made)
+    except InvalidSettings as error:
+        return said(error.faults)
+    return []
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        (
+            {"karpenter": KarpenterSettings(node_role_arn=ROLE.format("aws", "444455556666", "nodes"))},
+            "karpenter.node_role_arn: 'arn:aws:iam::444455556666:role/nodes' is of account 444455556666, and the stack of 1",
+        ),
+        (
+            {"permissions_boundary": "arn:aws:iam::444455556666:policy/edge"},
+            "permissions_boundary: 'arn:aws:iam::444455556666:policy/edge' is of account 444455556666, and the stack of",
+        ),
+        (
+            {"cluster": NewCluster(name="x", admins=(ROLE.format("aws-cn", OURS, "ops"),))},
+            "cluster.admins: 'arn:aws-cn:iam::111122223333:role/ops' is of partition aws-cn, and the stack of aws; use one",
+        ),
+        (
+            {"cluster": NewCluster(name="x", secrets_key_arn=KEY.format("aws", "us-east-1", OURS))},
+            "cluster.secrets_key_arn: 'arn:aws:kms:us-east-1:111122223333:key/0a1b' is of region us-east-1, and the stack",
+        ),
+        (
+            {"cluster": NewCluster(name="x", admins=(ROLE.format("aws", OURS, "AWSReservedSSO_Admin_0a1b"),))},
+            "cluster.admins: 'arn:aws:iam::111122223333:role/AWSReservedSSO_Admin_0a1b' is a role of IAM Identity Center with",
+        ),
+        (
+            {
+                "cluster": ExistingCluster(
+                    name="x", oidc_issuer="https://oidc.eks.us-east-1.amazonaws.com/id/0123456789ABCDEF0123456789ABCDEF"
+                )
+            },
+            "cluster.oidc_issuer: 'https://oidc.eks.us-east-1.amazonaws.com/id/0123456789ABCDEF0123456789ABCDEF' is the issu",
+        ),
+    ],
+)
+def test_an_arn_that_is_not_of_where_the_stack_goes_is_refused(given, fault):
+    (found,) = in_ireland(**given)
+    assert found.startswith(fault)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"permissions_boundary": "arn:aws:iam::aws:policy/PowerUserAccess"},
+        {"cluster": NewCluster(name="x", secrets_key_arn=KEY.format("aws", "eu-west-1", "444455556666"))},
+        {
+            "cluster": NewCluster(
+                name="x", admins=(ROLE.format("aws", OURS, "aws-reserved/sso.amazonaws.com/AWSReservedSSO_A"),)
+            )
+        },
+        {"pools": [pool(tags={"owner": "arn:aws:iam::444455556666:role/x"})]},
+    ],
+)
+def test_an_arn_that_aws_takes_is_not_refused(given):
+    assert in_ireland(**given) == []
+
+
+def test_an_administrator_of_another_account_is_warned_of():
+    cluster = NewCluster(name="x", admins=(ROLE.format("aws", "444455556666", "ops"),))
+    made = Platform(cluster=cluster, pools=[], account=OURS, region="eu-west-1")
+    assert any("is of account 444455556666, and the stack of 111122223333" in text for _, text in made.warnings(TODAY))
