@@ -38,7 +38,7 @@ class EksGpuStack(Stack):
     """An EKS cluster, new or there already, that has GPUs when a pod asks for them, and only then.
 
     Args:
-        env: Account and region. Left out: whichever the stack is deployed to; the VPC then has two zones, else three.
+        env: Account and region. Left out: whichever the stack is deployed to.
 
         cluster: The cluster to make, or one that is there.
 
@@ -111,7 +111,14 @@ class EksGpuStack(Stack):
     def _make(self, cluster: NewCluster, identity: str) -> dict[str, Any]:
         """Make the cluster; what Karpenter is told of it."""
         self.network = Network(self, "Network", network=cluster.network, ipv6=cluster.ip_family == "ipv6")
-        made = EksCluster(self, "Eks", settings=cluster, vpc=self.network.vpc, identity=identity)
+        made = EksCluster(
+            self,
+            "Eks",
+            settings=cluster,
+            vpc=self.network.vpc,
+            identity=identity,
+            tags=self.tags.tag_values(),
+        )
         self.eks = made
         return {"oidc_provider": made.oidc_provider, "system_node_labels": made.system_node_labels}
 

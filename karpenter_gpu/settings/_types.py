@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field
+
+from karpenter_gpu.errors import Fault
 
 T = TypeVar("T")
 
@@ -62,6 +65,29 @@ def _cluster_name(text: str) -> str:
 def is_ec2_id(kind: str, text: str) -> bool:
     """True for an id of EC2's: the kind, and eight or seventeen hexadecimal digits."""
     return bool(re.fullmatch(rf"{kind}-([0-9a-f]{{8}}|[0-9a-f]{{17}})", text))
+
+
+def key_arn_faults(where: str, arn: str | None) -> Iterator[Fault]:
+    """The fault of a text that is not a KMS key's ARN."""
+    if arn is not None and not re.fullmatch(r"arn:[A-Za-z0-9_-]+:kms:[A-Za-z0-9_-]+:[0-9]{12}:key/.+", arn):
+        yield Fault(where, f"{arn!r} is not the ARN of a KMS key, as in arn:aws:kms:eu-west-1:111122223333:key/0a1b")
+
+
+def document_faults(value: object, where: str = "") -> Iterator[Fault]:
+    """What keeps a value that is passed on as it is from being a document of JSON without nulls."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if isinstance(key, str):
+                yield from document_faults(inner, f"{where}.{key}".removeprefix("."))
+            else:
+                yield Fault(where, f"{key!r} is not text, as every name in a document is")
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from document_faults(inner, where)
+    elif value is None:
+        yield Fault(where, "is null, which says nothing; leave the key out")
+    elif not isinstance(value, (str, int, float)) or (isinstance(value, float) and not math.isfinite(value)):
+        yield Fault(where, f"{value!r} cannot be written as JSON; use text, numbers, true or false, lists or mappings")
 
 
 def _label_key(text: str) -> str:

@@ -33,8 +33,8 @@ class Platform:
         account: Twelve digits. Left out: whichever account the stack is deployed to; for a cluster that is there, that of
             the credentials.
 
-        region: As in eu-west-1. Left out: whichever region the stack is deployed to, and the VPC then has two zones; for
-            a cluster that is there, that of the credentials.
+        region: As in eu-west-1. Left out: whichever region the stack is deployed to; for a cluster that
+            is there, that of the credentials.
 
         stack_name: CloudFormation's name for the stack. Left out: `eks-gpu-<cluster>`.
 
@@ -105,6 +105,7 @@ def faults_between(
     kubernetes = cluster.kubernetes if cluster else None
     if isinstance(cluster, NewCluster):
         yield from rules.kubernetes_can_be_created(cluster, today)
+        yield from rules.support_is_chosen(cluster, today)
         yield from rules.network_fits(cluster, region)
         yield from rules.pools_reach_the_network(pools, cluster)
     elif cluster:

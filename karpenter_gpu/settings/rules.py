@@ -42,6 +42,19 @@ def kubernetes_can_be_created(cluster: NewCluster, today: date) -> Iterator[Faul
         )
 
 
+def support_is_chosen(cluster: NewCluster, today: date) -> Iterator[Fault]:
+    """EKS takes `STANDARD` in standard support alone: user guide, "View current cluster upgrade policy"."""
+    row = compat.KUBERNETES.get(cluster.kubernetes)
+    if row is None or row.standard_support_ends is None or cluster.upgrade_policy == "EXTENDED":
+        return
+    if row.standard_support_ends < today and _is_offered(row, today):
+        yield Fault(
+            "cluster.upgrade_policy",
+            f"Kubernetes {row.minor} left standard support on {row.standard_support_ends}, so EKS does not take "
+            "'STANDARD'; use a newer Kubernetes, or 'EXTENDED', at six times the price of the control plane",
+        )
+
+
 def kubernetes_is_known(cluster: ExistingCluster) -> Iterator[Fault]:
     """Nothing is known of what goes with a Kubernetes that is in no row."""
     if cluster.kubernetes is not None and cluster.kubernetes not in compat.KUBERNETES:
@@ -301,15 +314,24 @@ def network_fits(cluster: NewCluster, region: str | None) -> Iterator[Fault]:
 
 
 def zone_count(network: NewVpc, region: str | None) -> int:
-    """How many zones a new VPC has: those named, else three, or two where no more can be counted on."""
-    known = region is not None and region not in compat.TWO_ZONE_REGIONS
-    return len(network.availability_zones) or (3 if known else 2)
+    """How many zones a new VPC has: those named, else three, or two in regions that have no more.
+
+    The same whether the region is said or not: EKS never lets a cluster change its zones (aws/containers-roadmap#170).
+    """
+    return len(network.availability_zones) or (2 if region in compat.TWO_ZONE_REGIONS else 3)
 
 
 def pools_reach_the_network(pools: Iterable[GpuPool], cluster: NewCluster) -> Iterator[Fault]:
     """Nodes go where the VPC has subnets."""
     there = cluster.network.availability_zones
     for pool in pools:
+        if pool.zones and not there:
+            yield Fault(
+                f"pools.{pool.name}.zones",
+                f"{', '.join(pool.zones)} may have no subnet: the VPC is made in whichever zones of the region come first; "
+                "name its zones in cluster.network.availability_zones (those it has, if the cluster exists), or leave "
+                "zones out",
+            )
         for zone in pool.zones:
             if there and zone not in there:
                 yield Fault(
