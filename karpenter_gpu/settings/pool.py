@@ -7,13 +7,14 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import field
 from datetime import timedelta
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field
 
 from karpenter_gpu import gpus, labels
 from karpenter_gpu.compat import DEFAULT_AMI_ALIAS
 from karpenter_gpu.errors import Fault
+from karpenter_gpu.settings import rest
 from karpenter_gpu.settings._setting import setting
 from karpenter_gpu.settings._types import (
     NEVER,
@@ -24,8 +25,10 @@ from karpenter_gpu.settings._types import (
     LabelKey,
     LabelValue,
     Many,
+    is_ec2_id,
 )
 from karpenter_gpu.settings.ami import Ami, AmiAlias
+from karpenter_gpu.settings.kubelet import Kubelet
 
 SPOT: Final = "spot"
 ON_DEMAND: Final = "on-demand"
@@ -237,7 +240,21 @@ class GpuPool:
         termination_grace_period: The most time a drain may take, after which pods are deleted whatever protects them.
             Left out: no end, so a pod that may not be evicted keeps its node, and its bill.
 
-        tags: Put on instances, volumes and launch templates.
+        tags: Put on instances, volumes and launch templates, beside the stack's own. Other tags replace the nodes.
+
+        startup_taints: Taints that something else takes off once a node is ready for pods: a CNI, a driver, a storage
+            plugin. Karpenter does not wait for pods to tolerate them. A taint under `taints` that nobody tolerates
+            keeps a node empty for ever.
+
+        subnet_ids: Where the pool's nodes go. Default: where all nodes of the cluster go.
+
+        kubelet: Settings of the kubelet. Default: the image's own.
+
+        class_spec: Fields of the EC2NodeClass's spec that have no setting here, as Karpenter has them, merged deeply:
+            `{"detailedMonitoring": true}`.
+
+        pool_spec: The same for the NodePool's spec. `template.spec.requirements` are added to the pool's own:
+            `{"limits": {"cpu": "512"}}`.
 
     Sources: NodePool and EC2NodeClass CRDs; karpenter-provider-aws website concepts/nodepools.md, nodeclasses.md.
     """
@@ -265,9 +282,15 @@ class GpuPool:
     expire_after: DurationOrNever = NEVER
     termination_grace_period: Duration | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    startup_taints: Many[Taint] = ()
+    subnet_ids: Distinct[str] = ()
+    kubelet: Kubelet = Kubelet()
+    class_spec: Mapping[str, Any] = field(default_factory=dict)
+    pool_spec: Mapping[str, Any] = field(default_factory=dict)
 
     def check(self) -> Iterator[Fault]:
         yield from self._reserved_names()
+        yield from self._node_faults()
         if not (self.gpu_names or self.instance_families or self.instance_types):
             yield Fault("", "says no GPU; give gpu_names, instance_families or instance_types")
         elif not self.types:
@@ -358,16 +381,28 @@ class GpuPool:
                 "choose smaller instances",
             )
 
+    def _node_faults(self) -> Iterator[Fault]:
+        for subnet in self.subnet_ids:
+            if not is_ec2_id("subnet", subnet):
+                yield Fault(
+                    "subnet_ids", f"{subnet!r} is not the id of a subnet; ids look like subnet-0123456789abcdef0"
+                )
+        if self.kubelet.pods_per_core is not None and self.ami.family == "Bottlerocket":
+            yield Fault("kubelet.pods_per_core", "is not taken by Bottlerocket; use kubelet.max_pods")
+        yield from (fault.under("class_spec") for fault in rest.class_faults(self.class_spec))
+        yield from (fault.under("pool_spec") for fault in rest.pool_faults(self.pool_spec))
+
     def _reserved_names(self) -> Iterator[Fault]:
         for key in self.labels:
             domain = key.rpartition("/")[0]
             if domain.endswith(("karpenter.sh", "karpenter.k8s.aws")) or key in _OUR_LABELS:
                 yield Fault("labels", f"{key!r} belongs to Karpenter or to this package; use a key of your own")
         seen = {(labels.GPU_TAINT["key"], labels.GPU_TAINT["effect"])}
-        for taint in self.taints:
+        taints = [("taints", taint) for taint in self.taints]
+        for where, taint in [*taints, *(("startup_taints", taint) for taint in self.startup_taints)]:
             if (taint.key, taint.effect) in seen:
                 yield Fault(
-                    "taints",
+                    where,
                     f"{taint.key}:{taint.effect} is there already, and Karpenter refuses a pool with the same key and "
                     "effect twice; leave one out",
                 )

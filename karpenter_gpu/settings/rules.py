@@ -277,7 +277,7 @@ _OPEN_DOMAINS = ("node.kubernetes.io", "node-restriction.kubernetes.io")
 
 
 def _region_is_known(pool: GpuPool, region: str | None) -> Iterator[Fault]:
-    bound = {"zones": ", ".join(pool.zones)}
+    bound = {"zones": ", ".join(pool.zones), "subnet_ids": ", ".join(pool.subnet_ids)}
     if isinstance(pool.ami, AmiIds):
         bound["ami.ami_ids"] = ", ".join(pool.ami.ami_ids)
     yield from _of_one_region(bound, region)
