@@ -31,6 +31,7 @@ from karpenter_gpu.settings import (
     Platform,
     rules,
 )
+from karpenter_gpu.settings.pool import tag_faults
 from karpenter_gpu.versions import Minor
 
 
@@ -80,6 +81,8 @@ class EksGpuStack(Stack):
         )
         self._zones = _zones(platform)
         super().__init__(scope, id, env=env, **stack)
+        if faults := tuple(tag_faults(self.tags.tag_values())):
+            raise InvalidSettings(faults)
         if isinstance(platform.cluster, ExistingCluster):
             platform = _found(self, platform)
         # From here on what was checked, not what was given, which may be a dictionary.
@@ -92,7 +95,7 @@ class EksGpuStack(Stack):
         if isinstance(platform.cluster, ExistingCluster):
             attached = self._attach(platform.cluster)
         else:
-            attached = self._make(platform.cluster, platform.karpenter.identity)
+            attached = self._make(platform.cluster, platform.karpenter)
         self.karpenter = Karpenter(
             self,
             "Karpenter",
@@ -105,18 +108,24 @@ class EksGpuStack(Stack):
         )
         self.karpenter.start_after(*self.eks.ready)
         for pool in platform.pools:
-            self.karpenter.add_gpu_pool(pool)
+            self.karpenter.add_gpu_pool(replace(pool, tags={**self.tags.tag_values(), **pool.tags}))
         self._outputs(platform)
 
-    def _make(self, cluster: NewCluster, identity: str) -> dict[str, Any]:
+    def _make(self, cluster: NewCluster, karpenter: KarpenterSettings) -> dict[str, Any]:
         """Make the cluster; what Karpenter is told of it."""
-        self.network = Network(self, "Network", network=cluster.network, ipv6=cluster.ip_family == "ipv6")
+        self.network = Network(
+            self,
+            "Network",
+            network=cluster.network,
+            ipv6=cluster.ip_family == "ipv6",
+            isolated=karpenter.isolated,
+        )
         made = EksCluster(
             self,
             "Eks",
             settings=cluster,
             vpc=self.network.vpc,
-            identity=identity,
+            identity=karpenter.identity,
             tags=self.tags.tag_values(),
         )
         self.eks = made

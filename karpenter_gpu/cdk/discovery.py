@@ -83,6 +83,15 @@ class Discovery(Construct):
             ec2.CfnSecurityGroupIngress(
                 self, rule, group_id=to, source_security_group_id=source, ip_protocol="-1", description=what
             )
+        # A way out to everywhere is not enough for EFA: EC2 user guide, "Get started with EFA", step 1.
+        ec2.CfnSecurityGroupEgress(
+            self,
+            "NodesOutToNodes",
+            group_id=nodes,
+            destination_security_group_id=nodes,
+            ip_protocol="-1",
+            description="EFA between nodes",
+        )
         return group
 
 

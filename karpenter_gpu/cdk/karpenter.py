@@ -27,6 +27,7 @@ from karpenter_gpu.cdk.existing_facts import EXISTING_CLUSTER, ExistingClusterFa
 from karpenter_gpu.cdk.gpu_pool import GpuPoolManifests
 from karpenter_gpu.cdk.interruption import Interruption
 from karpenter_gpu.cdk.node_role import NodeRole
+from karpenter_gpu.cdk.own_statements import own_statements
 from karpenter_gpu.cdk.takeover import Takeover
 from karpenter_gpu.cdk.target import Target
 from karpenter_gpu.cdk.tokens import known
@@ -168,6 +169,13 @@ class Karpenter(Construct):
             path=self._settings.role_path,
             there=there,
         )
+        if self._settings.node_statements and isinstance(self.node_role, iam.Role):
+            own_statements(self.node_role, "karpenter.node_statements", self._settings.node_statements)
+        self._instance_profile = self._settings.instance_profile
+        if self._settings.isolated and self._instance_profile is None:
+            # IAM has no endpoint, so Karpenter could make none.
+            profile = iam.InstanceProfile(self, "NodeInstanceProfile", role=self.node_role)
+            self._instance_profile = profile.instance_profile_name
         self._interruption = Interruption(self, "Interruption", karpenter=self._settings.release.line)
         self._controller_role = ControllerRole(
             self,
@@ -279,6 +287,8 @@ class Karpenter(Construct):
             subnet_terms=self._discovery.subnet_terms,
             security_group_terms=self._discovery.security_group_terms,
             controller=self.charts.controller,
+            instance_profile=self._instance_profile,
+            volume_key_arn=self._settings.volume_key_arn,
         )
         self._drain.resource.node.add_dependency(manifests.node_class)
         manifests.node_pool.node.add_dependency(self._drain)
@@ -362,6 +372,7 @@ def _faults(given: _Given, scope: Construct, device_plugin: DevicePlugin) -> lis
         *target.name_faults(cluster, given.cluster_name),
         *_kubernetes_faults(given.kubernetes_version, target.version_of(cluster)),
         *_faults_of_settings(cluster, given.cluster_name, given.version, settings),
+        *rules.isolation_fits(settings, device_plugin),
         *_takeover_faults(scope, cluster, given.node_role, settings),
     ]
 

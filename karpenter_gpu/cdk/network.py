@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from aws_cdk import Acknowledgment, RemovalPolicy, Validations
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from karpenter_gpu.settings import ExistingVpc, NewVpc
+
+# What nodes, the controller, and the functions that run kubectl and Helm inside the VPC call; S3 has a gateway beside these.
+# Sources: EKS user guide, "Deploy private clusters with limited internet access"; Karpenter's getting started, "Private
+# clusters". IAM and the price list have none.
+ENDPOINTS: Final = ("ec2", "ecr.api", "ecr.dkr", "eks", "eks-auth", "lambda", "logs", "sqs", "ssm", "sts")
 
 
 class Network(Construct):
@@ -17,13 +24,21 @@ class Network(Construct):
         network: A `NewVpc` has its zones from the stack's `availability_zones`.
 
         ipv6: Give the subnets IPv6 ranges too.
+
+        isolated: Make endpoints instead of NAT gateways and public subnets; a VPC that exists must have them.
     """
 
-    def __init__(self, scope: Construct, id: str, *, network: NewVpc | ExistingVpc, ipv6: bool) -> None:
+    def __init__(
+        self, scope: Construct, id: str, *, network: NewVpc | ExistingVpc, ipv6: bool, isolated: bool = False
+    ) -> None:
         super().__init__(scope, id)
-        self.vpc: ec2.IVpc = self._made(network, ipv6=ipv6) if isinstance(network, NewVpc) else self._found(network)
+        self.vpc: ec2.IVpc
+        if isinstance(network, ExistingVpc):
+            self.vpc = self._found(network)
+        else:
+            self.vpc = self._made(network, ipv6=ipv6, isolated=isolated)
 
-    def _made(self, network: NewVpc, *, ipv6: bool) -> ec2.Vpc:
+    def _made(self, network: NewVpc, *, ipv6: bool, isolated: bool) -> ec2.Vpc:
         public = ec2.SubnetConfiguration(name="Public", subnet_type=ec2.SubnetType.PUBLIC, cidr_mask=24)
         private = ec2.SubnetConfiguration(name="Private", subnet_type=ec2.SubnetType.PRIVATE_WITH_EGRESS)
         vpc = ec2.Vpc(
@@ -32,11 +47,16 @@ class Network(Construct):
             ip_addresses=ec2.IpAddresses.cidr(network.cidr),
             ip_protocol=ec2.IpProtocol.DUAL_STACK if ipv6 else ec2.IpProtocol.IPV4_ONLY,
             max_azs=99,
-            nat_gateways=network.nat_gateways,
-            subnet_configuration=[public, private],
+            nat_gateways=0 if isolated else network.nat_gateways,
+            subnet_configuration=[private] if isolated else [public, private],
             # True makes a Lambda function that empties a group nobody uses; said here so that no flag decides it.
             restrict_default_security_group=False,
         )
+        for service in ENDPOINTS if isolated else ():
+            name = f"Endpoint-{service.replace('.', '-')}"
+            vpc.add_interface_endpoint(name, service=ec2.InterfaceVpcEndpointAwsService(service))
+        if isolated:
+            vpc.add_gateway_endpoint("Endpoint-s3", service=ec2.GatewayVpcEndpointAwsService.S3)
         if network.flow_logs:
             group = logs.LogGroup(
                 self, "FlowLogs", retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY

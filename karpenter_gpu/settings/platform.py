@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import field
 from datetime import date
 
 from karpenter_gpu.errors import Fault
@@ -14,7 +15,7 @@ from karpenter_gpu.settings.cluster import Cluster, NewCluster
 from karpenter_gpu.settings.device_plugin import DevicePlugin
 from karpenter_gpu.settings.existing import ExistingCluster
 from karpenter_gpu.settings.karpenter import KarpenterSettings
-from karpenter_gpu.settings.pool import GpuPool
+from karpenter_gpu.settings.pool import GpuPool, tag_faults
 
 
 @setting
@@ -39,6 +40,9 @@ class Platform:
         stack_name: CloudFormation's name for the stack. Left out: `eks-gpu-<cluster>`.
 
         permissions_boundary: Name or ARN of a managed policy put on every role of the stack. Left out: none.
+
+        tags: Put on all that the stack makes, and on the instances, volumes and launch templates of system and GPU nodes;
+            other tags replace the nodes. Default: none.
     """
 
     cluster: Cluster
@@ -49,6 +53,7 @@ class Platform:
     region: str | None = None
     stack_name: str | None = None
     permissions_boundary: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     def check(self) -> Iterator[Fault]:
         if self.account is not None and not re.fullmatch(r"[0-9]{12}", self.account):
@@ -67,6 +72,8 @@ class Platform:
                 "permissions_boundary",
                 f"{self.permissions_boundary!r} is not the name or ARN of a managed policy, as in arn:aws:iam::111122223333:policy/edge",
             )
+        yield from tag_faults(self.tags)
+        yield from rules.isolation_fits(self.karpenter, self.device_plugin)
         yield from faults_between(
             cluster=self.cluster,
             karpenter=self.karpenter,
@@ -119,6 +126,8 @@ def faults_between(
         yield from rules.fargate_fits(karpenter)
     if cluster and karpenter:
         yield from rules.role_names_fit(cluster.name, karpenter)
+        if isinstance(cluster, NewCluster):
+            yield from rules.addons_are_there(cluster, karpenter)
     if kubernetes and karpenter:
         yield from rules.karpenter_supports(kubernetes, karpenter)
         for pool in pools:

@@ -407,13 +407,18 @@ class GpuPool:
                     "effect twice; leave one out",
                 )
             seen.add((taint.key, taint.effect))
-        for key in self.tags:
-            if not key or key in _RESTRICTED_TAGS or key.startswith("kubernetes.io/cluster"):
-                yield Fault("tags", f"{key!r} is a tag Karpenter keeps for itself; leave it out")
-            elif key.lower().startswith("aws:"):
-                yield Fault("tags", f"{key!r} begins with aws:, which AWS keeps for itself; use another key")
-            elif len(key) > _TAG_KEY_LIMIT or len(self.tags[key]) > _TAG_VALUE_LIMIT:
-                yield Fault("tags", f"{key[:40]!r} is too long; EC2 takes 128 characters in a key and 256 in a value")
+        yield from tag_faults(self.tags)
+
+
+def tag_faults(tags: Mapping[str, str]) -> Iterator[Fault]:
+    """What Karpenter or EC2 refuses among tags of instances."""
+    for key, value in tags.items():
+        if not key or key in _RESTRICTED_TAGS or key.startswith("kubernetes.io/cluster"):
+            yield Fault("tags", f"{key!r} is a tag Karpenter keeps for itself; leave it out")
+        elif key.lower().startswith("aws:"):
+            yield Fault("tags", f"{key!r} begins with aws:, which AWS keeps for itself; use another key")
+        elif len(key) > _TAG_KEY_LIMIT or len(value) > _TAG_VALUE_LIMIT:
+            yield Fault("tags", f"{key[:40]!r} is too long; EC2 takes 128 characters in a key and 256 in a value")
 
 
 _TAG_KEY_LIMIT: Final = 128

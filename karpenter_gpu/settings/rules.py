@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime, timezone
 from importlib import metadata
 
@@ -14,6 +14,7 @@ from karpenter_gpu.errors import Fault
 from karpenter_gpu.gpus import FRACTIONAL_FAMILIES
 from karpenter_gpu.settings.ami import AmiAlias, AmiIds
 from karpenter_gpu.settings.cluster import ExistingVpc, NewCluster, NewVpc
+from karpenter_gpu.settings.device_plugin import DevicePlugin
 from karpenter_gpu.settings.existing import ExistingCluster
 from karpenter_gpu.settings.karpenter import POD_IDENTITY, KarpenterSettings, role_name_faults
 from karpenter_gpu.settings.pool import GpuPool
@@ -368,6 +369,43 @@ def fargate_fits(karpenter: KarpenterSettings) -> Iterator[Fault]:
     if karpenter.on_fargate and karpenter.identity == POD_IDENTITY:
         yield Fault(
             "karpenter.identity", f"{POD_IDENTITY!r} does not work on Fargate, where its agent does not run; use 'irsa'"
+        )
+
+
+def isolation_fits(karpenter: KarpenterSettings, plugin: DevicePlugin) -> Iterator[Fault]:
+    """Where there is no way out, nothing comes from outside AWS: EKS user guide, "Deploy private clusters"."""
+    if not karpenter.isolated:
+        return
+    first, fixed = compat.ISOLATED_CANNOT_DELETE
+    if first <= karpenter.release < fixed:
+        yield Fault(
+            "karpenter.version",
+            f"Karpenter {karpenter.release} cannot delete a pool where IAM has no endpoint; use {fixed} or later, or a patch "
+            "before 1.7",
+        )
+    controller = karpenter.values.get("controller")
+    image = controller.get("image") if isinstance(controller, Mapping) else None
+    repository = image.get("repository") if isinstance(image, Mapping) else None
+    sources = [
+        ("karpenter.charts", karpenter.charts),
+        ("karpenter.values.controller.image.repository", repository or "public.ecr.aws/karpenter/controller"),
+    ]
+    sources += [("device_plugin.image", plugin.image)] if plugin.enabled else []
+    for where, source in sources:
+        host = str(source).removeprefix("oci://").partition("/")[0]
+        if host in _OUTSIDE:
+            yield Fault(where, f"{source} is not reached from an isolated VPC; name a mirror in ECR")
+
+
+_OUTSIDE = ("public.ecr.aws", "nvcr.io", "docker.io", "ghcr.io", "quay.io", "registry.k8s.io")
+
+
+def addons_are_there(cluster: NewCluster, karpenter: KarpenterSettings) -> Iterator[Fault]:
+    """The Pod Identity agent is installed only where it is used."""
+    if "eks-pod-identity-agent" in cluster.addon_values and karpenter.identity != POD_IDENTITY:
+        yield Fault(
+            "cluster.addon_values.eks-pod-identity-agent",
+            f"the agent is not installed with karpenter.identity {karpenter.identity!r}; leave its values out",
         )
 
 
