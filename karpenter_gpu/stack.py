@@ -129,6 +129,9 @@ class EksGpuStack(Stack):
             tags=self.tags.tag_values(),
         )
         self.eks = made
+        # Nodes, and what runs kubectl, reach AWS through them while they come and while they go.
+        made.cluster.node.add_dependency(*self.network.endpoints)
+        made.system_nodes.node.add_dependency(*self.network.endpoints)
         return {"oidc_provider": made.oidc_provider, "system_node_labels": made.system_node_labels}
 
     def _attach(self, cluster: ExistingCluster) -> dict[str, Any]:

@@ -1,12 +1,22 @@
 """The platform as a whole: what is in it, and in which order it comes and goes."""
 
 import json
+from dataclasses import replace
 
 import aws_cdk as cdk
 import pytest
 from aws_cdk.assertions import Template
 
-from karpenter_gpu import EksGpuStack, NewCluster, SystemNodes
+from karpenter_gpu import (
+    DevicePlugin,
+    EksGpuStack,
+    GpuPool,
+    InvalidSettings,
+    KarpenterSettings,
+    NewCluster,
+    SystemNodes,
+)
+from karpenter_gpu.cdk.network import ENDPOINTS
 from tests.shapes import SHAPES, Shape, synthesized, text_of
 
 GATE = "Custom::KarpenterGpuDrain"
@@ -318,6 +328,75 @@ def test_values_reach_the_addon_they_are_for():
     }
     assert json.loads(values.pop("vpc-cni")) == {"env": {"ENABLE_PREFIX_DELEGATION": "true"}}
     assert set(values.values()) == {None}
+
+
+ISOLATED = KarpenterSettings(
+    isolated=True,
+    charts="oci://111122223333.dkr.ecr.eu-west-1.amazonaws.com/karpenter",
+    values={"controller": {"image": {"repository": "111122223333.dkr.ecr.eu-west-1.amazonaws.com/karpenter"}}},
+)
+POOL = GpuPool(name="a", gpu_names=("l4",), gpu_limit=1)
+
+
+def test_an_isolated_cluster_has_endpoints_a_profile_of_the_stacks_and_prices_of_karpenters():
+    shape = cluster_stack(
+        karpenter=ISOLATED, pools=[POOL], stack={"device_plugin": DevicePlugin(enabled=False)}, public_access_cidrs=()
+    )
+    assert not shape.of_type("AWS::EC2::NatGateway")
+    assert not shape.of_type("AWS::EC2::InternetGateway")
+    services = " ".join(json.dumps(one["Properties"]) for one in shape.of_type("AWS::EC2::VPCEndpoint").values())
+    assert all(f".{service}" in services for service in (*ENDPOINTS, "s3"))
+    assert shape.chart("karpenter")["Values"]["settings"]["isolatedVPC"] is True
+    (profile,) = shape.of_type("AWS::IAM::InstanceProfile")
+    spec = shape.manifests()["EC2NodeClass", "a"]["spec"]
+    assert (spec["instanceProfile"], spec.get("role")) == (f"<{profile}>", None)
+
+
+def test_the_device_plugin_can_be_left_to_somebody_else(default):
+    off = cluster_stack(stack={"device_plugin": DevicePlugin(enabled=False)})
+    assert not [kind for kind, _ in off.manifests() if kind == "DaemonSet"]
+    assert [kind for kind, _ in default.manifests() if kind == "DaemonSet"] == ["DaemonSet"]
+
+
+def test_the_stacks_tags_reach_gpu_nodes_and_a_pools_own_come_first():
+    pool = replace(POOL, tags={"team": "research"})
+    shape = cluster_stack(pools=[pool], stack={"tags": {"team": "ml", "cost-centre": "42"}})
+    assert shape.manifests()["EC2NodeClass", "a"]["spec"]["tags"] == {"team": "research", "cost-centre": "42"}
+
+
+def test_a_stacks_tag_that_karpenter_keeps_for_itself_is_refused():
+    with pytest.raises(InvalidSettings, match=r"tags: 'karpenter.sh/nodepool' is a tag Karpenter keeps for itself"):
+        cluster_stack(stack={"tags": {"karpenter.sh/nodepool": "x"}})
+
+
+def documents(shape, name):
+    return [
+        policy["Properties"]["PolicyDocument"]["Statement"]
+        for policy_name, policy in shape.of_type("AWS::IAM::ManagedPolicy").items()
+        if name in policy_name
+    ]
+
+
+def test_the_controller_may_use_the_key_of_the_volumes_through_ec2_and_no_other():
+    arn = "arn:aws:kms:eu-west-1:111122223333:key/0a1b"
+    shape = cluster_stack(karpenter=KarpenterSettings(volume_key_arn=arn), pools=[POOL])
+    (statements,) = documents(shape, "NodeVolumes")
+    use, grant = statements
+    assert {"kms:Decrypt", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncrypt*"} < set(use["Action"])
+    assert grant["Action"] == ["kms:CreateGrant"]
+    assert grant["Condition"]["Bool"] == {"kms:GrantIsForAWSResource": "true"}
+    assert all(one["Resource"] == [arn] and "kms:ViaService" in one["Condition"]["StringLike"] for one in statements)
+    (volume,) = shape.manifests()["EC2NodeClass", "a"]["spec"]["blockDeviceMappings"]
+    assert volume["ebs"]["kmsKeyID"] == arn
+    assert not documents(cluster_stack(), "NodeVolumes")
+
+
+def test_roles_may_do_what_the_user_says_besides():
+    statement = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": ["arn:aws:s3:::models/*"]}
+    for setting in ("controller_statements", "node_statements"):
+        shape = cluster_stack(karpenter=KarpenterSettings(**{setting: (statement,)}))
+        assert documents(shape, "OwnStatements") == [[statement]]
+    assert not documents(cluster_stack(), "OwnStatements")
 
 
 def test_system_nodes_are_upgraded_with_the_cluster(default, walkthrough):

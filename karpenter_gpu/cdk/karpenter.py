@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
-from aws_cdk import Aws, Stack
+from aws_cdk import Aws, CfnOutput, Stack
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_eks as eks_v1
 from aws_cdk import aws_eks_v2 as eks
@@ -151,6 +151,7 @@ class Karpenter(Construct):
         self._begin(given)
         self._install(device_plugin)
         self._attach()
+        self._hold_the_clusters_stack()
 
     def _begin(self, given: _Given) -> None:
         """What Karpenter has in AWS, before anything is installed on the cluster."""
@@ -221,6 +222,22 @@ class Karpenter(Construct):
         self._drain = Drain(self, "Drain", cluster_name=self._cluster.name, timeout=self._settings.drain_timeout)
         self._drain.resource.node.add_dependency(self._plugin, self.charts.controller)
         self.start_after(*self._cluster.nodes())
+
+    def _hold_the_clusters_stack(self) -> None:
+        """Keep the stack that makes the cluster from being deleted before this one, and its GPU nodes.
+
+        A weak reference, which the CDK may make, does not; CloudFormation deletes no stack whose export another imports.
+        """
+        theirs, ours = Stack.of(self._cluster.cluster), Stack.of(self)
+        nested = theirs.nested_stack_parent or ours.nested_stack_parent
+        if not self._cluster.is_made or theirs is ours or nested or theirs.environment != ours.environment:
+            return
+        held = theirs.export_value(
+            self._cluster.cluster_name, name=f"{theirs.stack_name}-karpenter-{self._cluster.name}".replace("_", "-")
+        )
+        CfnOutput(
+            self, "OnCluster", value=held, description="Holds the stack that makes the cluster while this one is there"
+        )
 
     def _attach(self) -> None:
         """What a cluster needs on which there may be more than this app made."""

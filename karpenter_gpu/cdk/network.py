@@ -7,7 +7,7 @@ from typing import Final
 from aws_cdk import Acknowledgment, RemovalPolicy, Validations
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_logs as logs
-from constructs import Construct
+from constructs import Construct, IDependable
 
 from karpenter_gpu.settings import ExistingVpc, NewVpc
 
@@ -32,6 +32,7 @@ class Network(Construct):
         self, scope: Construct, id: str, *, network: NewVpc | ExistingVpc, ipv6: bool, isolated: bool = False
     ) -> None:
         super().__init__(scope, id)
+        self.endpoints: list[IDependable] = []
         self.vpc: ec2.IVpc
         if isinstance(network, ExistingVpc):
             self.vpc = self._found(network)
@@ -48,21 +49,35 @@ class Network(Construct):
             ip_protocol=ec2.IpProtocol.DUAL_STACK if ipv6 else ec2.IpProtocol.IPV4_ONLY,
             max_azs=99,
             nat_gateways=0 if isolated else network.nat_gateways,
+            create_internet_gateway=not isolated,
             subnet_configuration=[private] if isolated else [public, private],
             # True makes a Lambda function that empties a group nobody uses; said here so that no flag decides it.
             restrict_default_security_group=False,
         )
-        for service in ENDPOINTS if isolated else ():
-            name = f"Endpoint-{service.replace('.', '-')}"
-            vpc.add_interface_endpoint(name, service=ec2.InterfaceVpcEndpointAwsService(service))
         if isolated:
-            vpc.add_gateway_endpoint("Endpoint-s3", service=ec2.GatewayVpcEndpointAwsService.S3)
+            self._add_endpoints(vpc, network.cidr)
         if network.flow_logs:
             group = logs.LogGroup(
                 self, "FlowLogs", retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY
             )
             vpc.add_flow_log("FlowLog", destination=ec2.FlowLogDestination.to_cloud_watch_logs(group))
         return vpc
+
+    def _add_endpoints(self, vpc: ec2.Vpc, cidr: str) -> None:
+        group = ec2.SecurityGroup(
+            self, "Endpoints", vpc=vpc, description="AWS, from inside the VPC", allow_all_outbound=False
+        )
+        # The range as text, because cdk-nag cannot judge a reference.
+        group.add_ingress_rule(ec2.Peer.ipv4(cidr), ec2.Port.tcp(443), "HTTPS from the VPC")
+        self.endpoints.append(vpc.add_gateway_endpoint("Endpoint-s3", service=ec2.GatewayVpcEndpointAwsService.S3))
+        for service in ENDPOINTS:
+            endpoint = vpc.add_interface_endpoint(
+                f"Endpoint-{service.replace('.', '-')}",
+                service=ec2.InterfaceVpcEndpointAwsService(service),
+                security_groups=[group],
+                open=False,
+            )
+            self.endpoints.append(endpoint)
 
     def _found(self, network: ExistingVpc) -> ec2.IVpc:
         vpc = ec2.Vpc.from_vpc_attributes(

@@ -14,6 +14,7 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk.assertions import Template
 from aws_cdk.lambda_layer_kubectl_v36 import KubectlV36Layer
 
+from tests.forms import synthesized as synthesized_example
 from tests.graph import Graph
 from tests.shapes import ACCOUNT, CONTEXT, PLAIN
 
@@ -300,3 +301,15 @@ def test_flags_of_the_users_app_change_nothing_of_ours():
     different = {name for name in plain if plain[name] != flagged[name]}
     # The CDK's own event target writes the queue's policy, and a flag joins its statements; they allow the same.
     assert {name for name in different if "QueuePolicy" not in name} == set()
+
+
+def test_the_stack_that_makes_the_cluster_cannot_be_deleted_before_the_one_with_karpenter():
+    below, above = synthesized_example("two_stacks")
+    exports = [one["Export"]["Name"] for one in below["Outputs"].values() if "Export" in one]
+    assert "Below-karpenter-shared" in exports
+    assert {"Fn::ImportValue": "Below-karpenter-shared"} in [one["Value"] for one in above["Outputs"].values()]
+
+
+def test_a_stack_of_its_own_exports_nothing(default):
+    assert "Fn::ImportValue" not in str(default.template)
+    assert not any("Export" in output for output in default.template["Outputs"].values())

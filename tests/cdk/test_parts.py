@@ -275,3 +275,9 @@ def test_the_drain_may_look_at_instances_of_its_region_and_call_itself_and_no_mo
     }
     assert actions['"lambda:InvokeFunction"']["Resource"] == {"Fn::GetAtt": [handler, "Arn"]}
     assert "aws:RequestedRegion" in json.dumps(actions['"ec2:DescribeInstances"'])
+
+
+def test_nodes_may_send_to_each_other_as_efa_asks(default):
+    rule = default.only("AWS::EC2::SecurityGroupEgress")
+    assert rule["GroupId"] == rule["DestinationSecurityGroupId"]
+    assert rule["IpProtocol"] == "-1"

@@ -9,6 +9,7 @@ from karpenter_gpu import (
     AmiIds,
     AmiParameter,
     Budget,
+    DevicePlugin,
     FeatureGates,
     GpuPool,
     InvalidSettings,
@@ -432,3 +433,27 @@ def test_old_and_unseen_kubernetes_are_warned_of(version, warning):
 def test_karpenter_versions_are_warned_of(version, warning):
     ((_, found),) = rules.karpenter_warnings(KarpenterSettings(version=version))
     assert found.startswith(warning)
+
+
+MIRROR = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
+MIRRORED = {
+    "charts": f"oci://{MIRROR}/karpenter",
+    "values": {"controller": {"image": {"repository": f"{MIRROR}/karpenter/controller"}}},
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "plugin", "faults"),
+    [
+        ({}, {}, ["karpenter.charts", "karpenter.values.controller.image.repository", "device_plugin.image"]),
+        (MIRRORED, {"enabled": False}, []),
+        (MIRRORED, {"image": f"{MIRROR}/nvidia/k8s-device-plugin"}, []),
+        ({**MIRRORED, "version": "1.8.7"}, {"enabled": False}, ["karpenter.version"]),
+        ({**MIRRORED, "version": "1.8.8"}, {"enabled": False}, []),
+        ({**MIRRORED, "version": "1.6.8"}, {"enabled": False}, []),
+    ],
+)
+def test_an_isolated_cluster_has_everything_from_mirrors(given, plugin, faults):
+    found = said(rules.isolation_fits(KarpenterSettings(isolated=True, **given), DevicePlugin(**plugin)))
+    assert [fault.partition(":")[0] for fault in found] == faults
+    assert said(rules.isolation_fits(KarpenterSettings(**given), DevicePlugin(**plugin))) == []
