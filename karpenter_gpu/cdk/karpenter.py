@@ -291,6 +291,7 @@ class Karpenter(Construct):
         faults = [
             *rules.pool_fits(pool, self._kubernetes, self._settings, known(Stack.of(self).region)),
             *rules.pool_names_differ([*self._pools.values(), pool]),
+            *(fault.under(f"pools.{pool.name}") for fault in self._zone_faults(pool)),
         ]
         if faults:
             raise InvalidSettings(faults)
@@ -310,6 +311,14 @@ class Karpenter(Construct):
         self._drain.resource.node.add_dependency(manifests.node_class)
         manifests.node_pool.node.add_dependency(self._drain)
         return manifests
+
+    def _zone_faults(self, pool: GpuPool) -> Iterator[Fault]:
+        there = self._discovery.zones
+        for zone in pool.zones if there and not pool.subnet_ids else ():
+            # One of another region has its own sentence.
+            if zone not in there and zone.startswith(there[0][:-1]):
+                zones = ", ".join(dict.fromkeys(there))
+                yield Fault("zones", f"{zone!r} has no subnet of the nodes, whose zones are {zones}; use one of these")
 
     def start_after(self, *ready: IDependable) -> None:
         """Install Karpenter only when these are there, and delete none of them while it, or a GPU node, is left."""

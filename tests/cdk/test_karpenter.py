@@ -1,6 +1,7 @@
 """`Karpenter` and `add_gpu_pool` in a stack and on a cluster of one's own."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -273,6 +274,18 @@ def test_zones_are_checked_against_the_stacks_region():
     pool = GpuPool(name="far", gpu_names=("l4",), gpu_limit=1, zones=("us-east-1a",))
     (fault,) = faults(lambda: karpenter.add_gpu_pool(pool))
     assert "'us-east-1a' is not a zone of eu-west-1" in fault
+
+
+def test_a_zone_in_which_the_nodes_have_no_subnet_is_refused():
+    stack = own_stack(account=ACCOUNT, region="eu-west-1")
+    vpc = cdk.aws_ec2.Vpc(stack, "Vpc", availability_zones=["eu-west-1a", "eu-west-1b"])
+    karpenter = Karpenter(stack, "Karpenter", cluster=own_cluster(stack, vpc=vpc), cluster_name="training")
+    pool = GpuPool(name="far", gpu_names=("l4",), gpu_limit=1, zones=("eu-west-1c",))
+    (fault,) = faults(lambda: karpenter.add_gpu_pool(pool))
+    assert fault == (
+        "pools.far.zones: 'eu-west-1c' has no subnet of the nodes, whose zones are eu-west-1a, eu-west-1b; use one of these"
+    )
+    karpenter.add_gpu_pool(replace(pool, zones=("eu-west-1b",)))
 
 
 def test_a_given_oidc_provider_is_used_and_no_second_is_made():
