@@ -129,8 +129,7 @@ class EksGpuStack(Stack):
             tags=self.tags.tag_values(),
         )
         self.eks = made
-        # Nodes, and what runs kubectl, reach AWS through them while they come and while they go.
-        made.cluster.node.add_dependency(*self.network.endpoints)
+        # Nodes, and after them what runs kubectl, reach AWS through them while they come and while they go.
         made.system_nodes.node.add_dependency(*self.network.endpoints)
         return {"oidc_provider": made.oidc_provider, "system_node_labels": made.system_node_labels}
 
