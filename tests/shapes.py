@@ -189,6 +189,11 @@ _SHAPES: dict[str, Any] = {
     "isolated": lambda: {
         "cluster": NewCluster(
             name="inside",
+            network=ExistingVpc(
+                vpc_id="vpc-0123456789abcdef0",
+                availability_zones=("eu-west-1a", "eu-west-1b"),
+                private_subnet_ids=("subnet-0123456789abcdef0", "subnet-0123456789abcdef1"),
+            ),
             public_access_cidrs=(),
             system_nodes=SystemNodes(volume_key_arn=f"arn:aws:kms:eu-west-1:{ACCOUNT}:key/0a1b"),
         ),

@@ -205,7 +205,12 @@ def test_every_pool_is_a_class_and_a_node_pool_that_names_it(shape_name):
     for name in pools:
         ref = manifests["NodePool", name]["spec"]["template"]["spec"]["nodeClassRef"]
         assert ref == {"group": "karpenter.k8s.aws", "kind": "EC2NodeClass", "name": name}
-        role = manifests["EC2NodeClass", name]["spec"]["role"]
+        spec = manifests["EC2NodeClass", name]["spec"]
+        role = spec.get("role", "")
+        if shape_name == "isolated":
+            profile = shape.graph.resources[spec["instanceProfile"].strip("<>")]
+            (ref,) = profile["Properties"]["Roles"]
+            role = f"<{ref['Ref']}>"
         if shape_name == "taken-over":
             assert role == "their-nodes"
         else:
