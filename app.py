@@ -37,6 +37,7 @@ def main() -> int:
             karpenter=platform.karpenter,
             device_plugin=platform.device_plugin,
             permissions_boundary=platform.permissions_boundary,
+            tags=dict(platform.tags),
         )
         app.synth()
     except InvalidSettings as error:

@@ -190,6 +190,7 @@ SETTINGS = [
     "Taint",
     "Budget",
     "RootVolume",
+    "Kubelet",
     "AmiAlias",
     "AmiParameter",
     "AmiIds",

@@ -3,6 +3,8 @@
 cdk deploy --app ".venv/bin/python examples/fargate_cluster_v1.py"
 """
 
+import json
+
 from karpenter_gpu import GpuPool, Karpenter, KarpenterSettings
 
 # isort: split
@@ -26,6 +28,20 @@ class Training(cdk.Stack):
             default_capacity=0,
         )
         cluster.add_fargate_profile("Controller", selectors=[eks.Selector(namespace="karpenter")])
+        # Nothing but CoreDNS of kube-system, which GPU pods need before there is any other node.
+        dns = cluster.add_fargate_profile(
+            "Dns", selectors=[eks.Selector(namespace="kube-system", labels={"k8s-app": "kube-dns"})]
+        )
+        coredns = eks.CfnAddon(
+            self,
+            "CoreDns",
+            addon_name="coredns",
+            cluster_name=cluster.cluster_name,
+            configuration_values=json.dumps({"computeType": "Fargate"}),
+            # Over the one that EKS has put on the cluster, which waits for EC2 nodes.
+            resolve_conflicts="OVERWRITE",
+        )
+        coredns.node.add_dependency(dns)
         karpenter = Karpenter(
             self,
             "Karpenter",
@@ -34,6 +50,7 @@ class Training(cdk.Stack):
             kubernetes_version="1.36",
             settings=KarpenterSettings(namespace="karpenter", on_fargate=True),
         )
+        karpenter.start_after(coredns)
         karpenter.add_gpu_pool(GpuPool(name="l4", gpu_names=("l4",), gpu_limit=8))
 
 

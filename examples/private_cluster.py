@@ -1,4 +1,6 @@
-"""A VPC that is already there, no public endpoint, Pod Identity, and everything pulled from mirrors.
+"""An existing VPC without a way out but endpoints, no public endpoint, Pod Identity, everything pulled from mirrors.
+
+The VPC needs the endpoints of docs/private-networks.md, and the registry the charts and images.
 
 cdk deploy --app ".venv/bin/python examples/private_cluster.py"
 """
@@ -34,6 +36,7 @@ EksGpuStack(
         admins=("arn:aws:iam::111122223333:role/platform",),
     ),
     karpenter=KarpenterSettings(
+        isolated=True,
         identity=POD_IDENTITY,
         charts=f"oci://{MIRROR}/karpenter",
         # An empty digest, because the chart's own is of the public image.

@@ -1,5 +1,7 @@
 """The cluster in one stack, and Karpenter in another, which is deployed after it and destroyed before.
 
+An export that the upper stack imports keeps CloudFormation from deleting the lower one first.
+
 cdk deploy --all --app ".venv/bin/python examples/two_stacks.py"
 """
 

@@ -201,6 +201,10 @@ AL2_LAST_KUBERNETES: Final = Minor(1, 32)
 # Before this release an AL2023 NVIDIA AMI loads the wrong kernel module on g7 (awslabs/amazon-eks-ami#2768).
 G7_FIRST_AMI: Final = "v20260917"
 
+# Patches whose EC2NodeClasses cannot be deleted where IAM has no endpoint: from 1.7.0 on their finalizer lists instance
+# profiles, and from 1.8.8 and 1.9.0 on not with isolatedVPC (pkg/controllers/nodeclass/controller.go).
+ISOLATED_CANNOT_DELETE: Final = (Version(1, 7, 0), Version(1, 8, 8))
+
 # The Karpenter minor in which a field or gate that we may emit first exists (CRD and chart values of every tag).
 ARM64_NVIDIA_ALIAS_SINCE: Final = Minor(1, 4)
 NODE_OVERLAY_SINCE: Final = Minor(1, 7)

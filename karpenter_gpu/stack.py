@@ -30,12 +30,12 @@ from karpenter_gpu.settings import (
     ExistingCluster,
     ExistingVpc,
     GpuPool,
-    Identity,
     KarpenterSettings,
     NewCluster,
     Platform,
     rules,
 )
+from karpenter_gpu.settings.pool import tag_faults
 from karpenter_gpu.versions import Minor
 
 
@@ -70,7 +70,7 @@ class EksGpuStack(Stack):
     """An EKS cluster, new or there already, that has GPUs when a pod asks for them, and only then.
 
     Args:
-        env: Account and region. Left out: whichever the stack is deployed to; the VPC then has two zones, else three.
+        env: Account and region. Left out: whichever the stack is deployed to.
 
         cluster: The cluster to make, or one that is there.
 
@@ -112,6 +112,8 @@ class EksGpuStack(Stack):
         )
         self._zones = _zones(platform)
         super().__init__(scope, id, env=env, **stack)
+        if faults := tuple(tag_faults(self.tags.tag_values())):
+            raise InvalidSettings(faults)
         if isinstance(platform.cluster, ExistingCluster):
             platform = _found(self, platform)
         # From here on what was checked, not what was given, which may be a dictionary.
@@ -122,7 +124,7 @@ class EksGpuStack(Stack):
         self.eks: EksCluster | ExistingEksCluster
         self.karpenter = self._karpenter(platform)
         for pool in platform.pools:
-            self.karpenter.add_gpu_pool(pool)
+            self.karpenter.add_gpu_pool(replace(pool, tags={**self.tags.tag_values(), **pool.tags}))
         self._outputs(platform)
 
     def _karpenter(self, platform: Platform) -> Karpenter:
@@ -130,7 +132,7 @@ class EksGpuStack(Stack):
         if isinstance(platform.cluster, ExistingCluster):
             attached = self._attach(platform.cluster)
         else:
-            attached = self._make(platform.cluster, platform.karpenter.identity)
+            attached = self._make(platform.cluster, platform.karpenter)
         karpenter = Karpenter(
             self,
             "Karpenter",
@@ -144,11 +146,26 @@ class EksGpuStack(Stack):
         karpenter.start_after(*self.eks.ready)
         return karpenter
 
-    def _make(self, cluster: NewCluster, identity: Identity) -> _Known:
+    def _make(self, cluster: NewCluster, karpenter: KarpenterSettings) -> _Known:
         """Make the cluster; what Karpenter is told of it."""
-        self.network = Network(self, "Network", network=cluster.network, ipv6=cluster.ip_family == "ipv6")
-        made = EksCluster(self, "Eks", settings=cluster, vpc=self.network.vpc, identity=identity)
+        self.network = Network(
+            self,
+            "Network",
+            network=cluster.network,
+            ipv6=cluster.ip_family == "ipv6",
+            isolated=karpenter.isolated,
+        )
+        made = EksCluster(
+            self,
+            "Eks",
+            settings=cluster,
+            vpc=self.network.vpc,
+            identity=karpenter.identity,
+            tags=self.tags.tag_values(),
+        )
         self.eks = made
+        # Nodes, and after them what runs kubectl, reach AWS through them while they come and while they go.
+        made.system_nodes.node.add_dependency(*self.network.endpoints)
         return {"oidc_provider": made.oidc_provider, "system_node_labels": made.system_node_labels}
 
     def _attach(self, cluster: ExistingCluster) -> _Known:

@@ -61,7 +61,7 @@ class Form:
 
 FORMS = (
     Form("`NewCluster`", "new_cluster", ENTRY, TAGS_MADE, PROVIDER_MADE),
-    Form("`NewCluster` in a VPC that is there, private", "private_cluster", ENTRY, IDS, AGENT),
+    Form("`NewCluster` in an existing VPC without a way out", "private_cluster", ENTRY, IDS, AGENT),
     Form("`aws_eks_v2.Cluster` of the same app", "own_cluster", ENTRY, TAGS_MADE, PROVIDER_MADE),
     Form("`aws_eks_v2.Cluster` of another stack of the app", "two_stacks", ENTRY, TAGS_MADE, PROVIDER_MADE),
     Form("`aws_eks.Cluster` of the same app", "own_cluster_v1", CDKS_MAP, TAGS_MADE, PROVIDER_MADE),

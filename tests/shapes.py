@@ -12,6 +12,7 @@ from typing import Any
 from karpenter_gpu import (
     POD_IDENTITY,
     AmiAlias,
+    DevicePlugin,
     EksGpuStack,
     ExistingCluster,
     ExistingVpc,
@@ -124,6 +125,8 @@ def _in(region: str) -> dict[str, Any]:
     return _of_platform(platform("default", region=region, account=ACCOUNT))
 
 
+MIRROR = f"{ACCOUNT}.dkr.ecr.eu-west-1.amazonaws.com"
+
 _SHAPES: dict[str, Any] = {
     "default": lambda: _of_platform(platform("default")),
     "walkthrough": lambda: _of_platform(platform("walkthrough")),
@@ -181,6 +184,30 @@ _SHAPES: dict[str, Any] = {
         "karpenter": KarpenterSettings(
             adopt=True, node_role_arn=f"arn:aws:iam::{ACCOUNT}:role/team/their-nodes", namespace="karpenter"
         ),
+        "env": cdk.Environment(account=ACCOUNT, region="eu-west-1"),
+    },
+    "isolated": lambda: {
+        "cluster": NewCluster(
+            name="inside",
+            network=ExistingVpc(
+                vpc_id="vpc-0123456789abcdef0",
+                availability_zones=("eu-west-1a", "eu-west-1b"),
+                private_subnet_ids=("subnet-0123456789abcdef0", "subnet-0123456789abcdef1"),
+            ),
+            public_access_cidrs=(),
+            system_nodes=SystemNodes(volume_key_arn=f"arn:aws:kms:eu-west-1:{ACCOUNT}:key/0a1b"),
+        ),
+        "karpenter": KarpenterSettings(
+            isolated=True,
+            charts=f"oci://{MIRROR}/karpenter",
+            values={"controller": {"image": {"repository": f"{MIRROR}/karpenter/controller", "digest": ""}}},
+            volume_key_arn=f"arn:aws:kms:eu-west-1:{ACCOUNT}:key/0a1b",
+            controller_statements=({"Effect": "Allow", "Action": "kms:List*", "Resource": "*"},),
+            node_statements=({"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::models/*"},),
+        ),
+        "device_plugin": DevicePlugin(image=f"{MIRROR}/nvidia/k8s-device-plugin"),
+        "pools": [PLAIN_POOL],
+        "tags": {"team": "ml"},
         "env": cdk.Environment(account=ACCOUNT, region="eu-west-1"),
     },
     "every-kind-of-pool": lambda: {

@@ -1,13 +1,23 @@
 """The platform as a whole: what is in it, and in which order it comes and goes."""
 
 import json
+from dataclasses import replace
 
 import aws_cdk as cdk
 import pytest
 from aws_cdk.assertions import Template
 
-from karpenter_gpu import EksGpuStack, NewCluster
-from tests.shapes import SHAPES, synthesized, text_of
+from karpenter_gpu import (
+    DevicePlugin,
+    EksGpuStack,
+    GpuPool,
+    InvalidSettings,
+    KarpenterSettings,
+    NewCluster,
+    SystemNodes,
+)
+from karpenter_gpu.cdk.network import ENDPOINTS
+from tests.shapes import SHAPES, Shape, synthesized, text_of
 
 GATE = "Custom::KarpenterGpuDrain"
 
@@ -86,7 +96,6 @@ def test_cluster_is_encrypted_logged_and_reachable_from_inside(default):
     ]
     assert [log["Type"] for log in cluster["Logging"]["ClusterLogging"]["EnabledTypes"]] == [
         "api",
-        "audit",
         "authenticator",
         "controllerManager",
         "scheduler",
@@ -124,10 +133,12 @@ def test_two_system_nodes_on_encrypted_disks_without_metadata_for_pods(default):
     assert data["MetadataOptions"] == {"HttpPutResponseHopLimit": 1, "HttpTokens": "required"}
 
 
-@pytest.mark.parametrize(("shape_name", "zones"), [("default", 2), ("aws", 3)])
-def test_three_zones_when_the_region_is_known_else_two(shape_name, zones):
+@pytest.mark.parametrize("shape_name", ["default", "aws"])
+def test_a_vpc_has_the_same_zones_whether_the_region_is_said_or_not(shape_name):
     subnets = synthesized(shape_name).of_type("AWS::EC2::Subnet").values()
-    assert len({json.dumps(subnet["Properties"]["AvailabilityZone"]) for subnet in subnets}) == zones
+    assert {json.dumps(subnet["Properties"]["AvailabilityZone"]) for subnet in subnets} == {
+        json.dumps({"Fn::Select": [place, {"Fn::GetAZs": ""}]}) for place in range(3)
+    }
 
 
 def test_only_the_addons_a_cluster_needs_are_installed(default):
@@ -223,6 +234,169 @@ def test_system_nodes_and_nat_gateways_are_as_many_and_as_large_as_asked():
     (mapping,) = shape.only("AWS::EC2::LaunchTemplate")["LaunchTemplateData"]["BlockDeviceMappings"]
     assert mapping["Ebs"]["VolumeSize"] == 80
     assert len(shape.of_type("AWS::EC2::NatGateway")) == 2
+
+
+def cluster_stack(stack=None, karpenter=None, pools=(), env=None, **cluster):
+    app = cdk.App(context={"aws:cdk:disable-asset-staging": True})
+    given = {} if karpenter is None else {"karpenter": karpenter}
+    if env:
+        given["env"] = cdk.Environment(account="111122223333", region=env)
+    made = EksGpuStack(app, "S", cluster=NewCluster(name="x", **cluster), pools=list(pools), **given, **(stack or {}))
+    return Shape(made, Template.from_stack(made).to_json())
+
+
+def test_the_closed_endpoint_the_logs_and_the_protection_stay_in_the_template_when_they_are_off():
+    cluster = cluster_stack(public_access_cidrs=(), control_plane_logs=()).only("AWS::EKS::Cluster")
+    config = cluster["ResourcesVpcConfig"]
+    assert (config["EndpointPublicAccess"], config["PublicAccessCidrs"]) == (False, ["0.0.0.0/0"])
+    assert cluster["Logging"] == {"ClusterLogging": {"EnabledTypes": []}}
+    assert cluster["DeletionProtection"] is False
+
+
+def test_no_cluster_goes_into_paid_support_or_cannot_be_deleted_unless_asked(default):
+    cluster = default.only("AWS::EKS::Cluster")
+    assert (cluster["UpgradePolicy"], cluster["DeletionProtection"]) == ({"SupportType": "STANDARD"}, False)
+    asked = cluster_stack(upgrade_policy="EXTENDED", deletion_protection=True).only("AWS::EKS::Cluster")
+    assert (asked["UpgradePolicy"], asked["DeletionProtection"]) == ({"SupportType": "EXTENDED"}, True)
+
+
+def test_control_plane_logs_are_kept_a_month_and_go_with_the_stack(default):
+    (group,) = (name for name in default.of_type("AWS::Logs::LogGroup") if "ControlPlane" in name)
+    resource = default.graph.resources[group]
+    assert resource["Properties"] == {"LogGroupName": "/aws/eks/gpu/cluster", "RetentionInDays": 30}
+    assert resource["DeletionPolicy"] == "Delete"
+    (cluster,) = default.of_type("AWS::EKS::Cluster")
+    assert group in default.graph.waits_for(cluster)
+
+
+@pytest.mark.parametrize("given", [{"control_plane_logs": ()}, {"control_plane_log_days": None}])
+def test_no_log_group_is_made_where_none_is_wanted(given):
+    groups = cluster_stack(**given).of_type("AWS::Logs::LogGroup")
+    assert not [name for name in groups if "ControlPlane" in name]
+
+
+def system_group(shape):
+    (name,) = shape.of_type("AWS::EKS::Nodegroup")
+    return name
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"system_nodes": SystemNodes(disk_gib=80)},
+        {"system_nodes": SystemNodes(release_version="1.36.2-20261112")},
+        {"system_nodes": SystemNodes(kubernetes_version="1.35")},
+        {"system_nodes": SystemNodes(volume_key_arn="arn:aws:kms:eu-west-1:111122223333:key/0a1b")},
+        {"stack": {"tags": {"cost-centre": "42"}}},
+    ],
+    ids=["disk", "image", "kubernetes", "key", "tags"],
+)
+def test_another_image_or_launch_template_is_another_node_group(change):
+    assert system_group(cluster_stack(**change)) != system_group(cluster_stack())
+
+
+def test_another_size_is_the_same_node_group():
+    assert system_group(cluster_stack(system_nodes=SystemNodes(count=3))) == system_group(cluster_stack())
+
+
+def test_system_nodes_have_the_image_that_is_asked_for():
+    nodes = SystemNodes(kubernetes_version="1.35", release_version="1.35.4-20261112")
+    shape = cluster_stack(system_nodes=nodes)
+    group = shape.only("AWS::EKS::Nodegroup")
+    assert (group["Version"], group["ReleaseVersion"]) == ("1.35", "1.35.4-20261112")
+    assert shape.only("AWS::EKS::Cluster")["Version"] == "1.36"
+
+
+def test_the_stacks_tags_reach_the_system_nodes_and_their_volumes():
+    data = cluster_stack(stack={"tags": {"team": "ml"}}).only("AWS::EC2::LaunchTemplate")["LaunchTemplateData"]
+    assert data["TagSpecifications"] == [
+        {"ResourceType": kind, "Tags": [{"Key": "team", "Value": "ml"}]} for kind in ("instance", "volume")
+    ]
+
+
+def test_system_nodes_are_encrypted_with_the_key_that_is_given():
+    arn = "arn:aws:kms:eu-west-1:111122223333:key/0a1b"
+    data = cluster_stack(system_nodes=SystemNodes(volume_key_arn=arn)).only("AWS::EC2::LaunchTemplate")
+    assert data["LaunchTemplateData"]["BlockDeviceMappings"][0]["Ebs"]["KmsKeyId"] == arn
+
+
+def test_values_reach_the_addon_they_are_for():
+    addons = cluster_stack(addon_values={"vpc-cni": {"env": {"ENABLE_PREFIX_DELEGATION": "true"}}})
+    values = {
+        addon["Properties"]["AddonName"]: addon["Properties"].get("ConfigurationValues")
+        for addon in addons.of_type("AWS::EKS::Addon").values()
+    }
+    assert json.loads(values.pop("vpc-cni")) == {"env": {"ENABLE_PREFIX_DELEGATION": "true"}}
+    assert set(values.values()) == {None}
+
+
+ISOLATED = KarpenterSettings(
+    isolated=True,
+    charts="oci://111122223333.dkr.ecr.eu-west-1.amazonaws.com/karpenter",
+    values={"controller": {"image": {"repository": "111122223333.dkr.ecr.eu-west-1.amazonaws.com/karpenter"}}},
+)
+POOL = GpuPool(name="a", gpu_names=("l4",), gpu_limit=1)
+
+
+def test_an_isolated_cluster_has_endpoints_a_profile_of_the_stacks_and_prices_of_karpenters():
+    shape = cluster_stack(
+        karpenter=ISOLATED, pools=[POOL], stack={"device_plugin": DevicePlugin(enabled=False)}, public_access_cidrs=()
+    )
+    assert not shape.of_type("AWS::EC2::NatGateway")
+    assert not shape.of_type("AWS::EC2::InternetGateway")
+    services = " ".join(json.dumps(one["Properties"]) for one in shape.of_type("AWS::EC2::VPCEndpoint").values())
+    assert all(f".{service}" in services for service in (*ENDPOINTS, "s3"))
+    assert shape.chart("karpenter")["Values"]["settings"]["isolatedVPC"] is True
+    (profile,) = shape.of_type("AWS::IAM::InstanceProfile")
+    spec = shape.manifests()["EC2NodeClass", "a"]["spec"]
+    assert (spec["instanceProfile"], spec.get("role")) == (f"<{profile}>", None)
+
+
+def test_the_device_plugin_can_be_left_to_somebody_else(default):
+    off = cluster_stack(stack={"device_plugin": DevicePlugin(enabled=False)})
+    assert not [kind for kind, _ in off.manifests() if kind == "DaemonSet"]
+    assert [kind for kind, _ in default.manifests() if kind == "DaemonSet"] == ["DaemonSet"]
+
+
+def test_the_stacks_tags_reach_gpu_nodes_and_a_pools_own_come_first():
+    pool = replace(POOL, tags={"team": "research"})
+    shape = cluster_stack(pools=[pool], stack={"tags": {"team": "ml", "cost-centre": "42"}})
+    assert shape.manifests()["EC2NodeClass", "a"]["spec"]["tags"] == {"team": "research", "cost-centre": "42"}
+
+
+def test_a_stacks_tag_that_karpenter_keeps_for_itself_is_refused():
+    with pytest.raises(InvalidSettings, match=r"tags: 'karpenter.sh/nodepool' is a tag Karpenter keeps for itself"):
+        cluster_stack(stack={"tags": {"karpenter.sh/nodepool": "x"}})
+
+
+def documents(shape, name):
+    return [
+        policy["Properties"]["PolicyDocument"]["Statement"]
+        for policy_name, policy in shape.of_type("AWS::IAM::ManagedPolicy").items()
+        if name in policy_name
+    ]
+
+
+def test_the_controller_may_use_the_key_of_the_volumes_through_ec2_and_no_other():
+    arn = "arn:aws:kms:eu-west-1:111122223333:key/0a1b"
+    shape = cluster_stack(karpenter=KarpenterSettings(volume_key_arn=arn), pools=[POOL])
+    (statements,) = documents(shape, "NodeVolumes")
+    use, grant = statements
+    assert {"kms:Decrypt", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncrypt*"} < set(use["Action"])
+    assert grant["Action"] == ["kms:CreateGrant"]
+    assert grant["Condition"]["Bool"] == {"kms:GrantIsForAWSResource": "true"}
+    assert all(one["Resource"] == [arn] and "kms:ViaService" in one["Condition"]["StringLike"] for one in statements)
+    (volume,) = shape.manifests()["EC2NodeClass", "a"]["spec"]["blockDeviceMappings"]
+    assert volume["ebs"]["kmsKeyID"] == arn
+    assert not documents(cluster_stack(), "NodeVolumes")
+
+
+def test_roles_may_do_what_the_user_says_besides():
+    statement = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": ["arn:aws:s3:::models/*"]}
+    for setting in ("controller_statements", "node_statements"):
+        shape = cluster_stack(karpenter=KarpenterSettings(**{setting: (statement,)}))
+        assert documents(shape, "OwnStatements") == [[statement]]
+    assert not documents(cluster_stack(), "OwnStatements")
 
 
 def test_system_nodes_are_upgraded_with_the_cluster(default, walkthrough):

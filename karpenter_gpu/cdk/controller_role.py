@@ -11,6 +11,7 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from karpenter_gpu.cdk.nag import acknowledge
+from karpenter_gpu.cdk.own_statements import own_statements
 from karpenter_gpu.cdk.target import Target
 from karpenter_gpu.policies.controller import Names, controller_policies
 from karpenter_gpu.policies.trust import irsa_trust
@@ -64,6 +65,7 @@ class ControllerRole(Construct):
             account=stack.account,
             node_role_arn=node_role_arn,
             queue_arn=queue_arn,
+            volume_key_arn=settings.volume_key_arn or "",
         )
         self.policies = [
             self._policy(part, document)
@@ -71,6 +73,9 @@ class ControllerRole(Construct):
                 settings.release.line, names, reboots=settings.feature_gates.reboot_for_repair is True
             ).items()
         ]
+        if settings.controller_statements:
+            said = "karpenter.controller_statements"
+            own_statements(self.role, said, settings.controller_statements)
         if settings.identity != IRSA:
             self.association = eks.CfnPodIdentityAssociation(
                 self,
@@ -103,11 +108,13 @@ class ControllerRole(Construct):
         wild = dict.fromkeys(
             line for statement in document["Statement"] for line in statement["Resource"] if line.endswith("*")
         )
-        if wild:
+        acts = [f"Action::{action}" for one in document["Statement"] for action in one["Action"] if "*" in action]
+        if wild or acts:
             acknowledge(
                 policy,
                 "IAM5",
                 *(f"Resource::{line}" for line in wild),
+                *acts,
                 because="Karpenter's own policy for this version, narrowed by tag and region conditions where the action "
                 "takes them: getting-started cloudformation.yaml of karpenter-provider-aws",
             )

@@ -13,11 +13,12 @@ class DevicePluginDaemonSet(Construct):
     """The DaemonSet that makes a node's GPUs known to Kubernetes.
 
     Args:
-        plugin: Version and image.
+        plugin: Version and image; nothing is made where it is off.
 
         cluster: Where to.
     """
 
     def __init__(self, scope: Construct, id: str, *, plugin: DevicePlugin, cluster: Target) -> None:
         super().__init__(scope, id)
-        self.manifest = cluster.manifest(self, "DaemonSet", device_plugin(plugin))
+        if plugin.enabled:
+            cluster.manifest(self, "DaemonSet", device_plugin(plugin))

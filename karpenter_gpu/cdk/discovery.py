@@ -10,6 +10,7 @@ from aws_cdk import aws_ec2 as ec2
 from constructs import Construct, IConstruct
 
 from karpenter_gpu.cdk.target import Target
+from karpenter_gpu.cdk.tokens import known
 from karpenter_gpu.labels import DISCOVERY_TAG
 
 
@@ -40,6 +41,7 @@ class Discovery(Construct):
         tags_found: bool,
     ) -> None:
         super().__init__(scope, id)
+        self.zones = _zones(subnets)
         own_subnets = [subnet for subnet in subnets if ec2.Subnet.is_vpc_subnet(subnet)]
         for subnet in own_subnets:
             # The tag of a construct goes to all that is under it, and a subnet has a route table under it.
@@ -83,7 +85,25 @@ class Discovery(Construct):
             ec2.CfnSecurityGroupIngress(
                 self, rule, group_id=to, source_security_group_id=source, ip_protocol="-1", description=what
             )
+        # A way out to everywhere is not enough for EFA: EC2 user guide, "Get started with EFA", step 1.
+        ec2.CfnSecurityGroupEgress(
+            self,
+            "NodesOutToNodes",
+            group_id=nodes,
+            destination_security_group_id=nodes,
+            ip_protocol="-1",
+            description="EFA between nodes",
+        )
         return group
+
+
+def _zones(subnets: Sequence[ec2.ISubnet]) -> list[str]:
+    """The names of the subnets' zones; none where one of them is known only at deployment, or to others."""
+    try:
+        zones = [known(subnet.availability_zone) for subnet in subnets]
+    except RuntimeError:  # imported by its id alone
+        return []
+    return [zone for zone in zones if zone] if all(zones) else []
 
 
 def _tag(construct: IConstruct, kind: str, cluster_name: str) -> None:

@@ -28,6 +28,10 @@ class GpuPoolManifests(Construct):
         subnet_terms, security_group_terms: Karpenter's selectors.
 
         controller: What must run before the class exists, and after it is gone.
+
+        instance_profile: The nodes', where it is not Karpenter that makes it.
+
+        volume_key_arn: KMS key of the volumes.
     """
 
     def __init__(
@@ -41,6 +45,8 @@ class GpuPoolManifests(Construct):
         subnet_terms: Sequence[dict[str, Any]],
         security_group_terms: Sequence[dict[str, Any]],
         controller: IDependable,
+        instance_profile: str | None = None,
+        volume_key_arn: str | None = None,
     ) -> None:
         super().__init__(scope, id)
         parameter_ami_id = None
@@ -57,6 +63,8 @@ class GpuPoolManifests(Construct):
                 subnets=subnet_terms,
                 security_groups=security_group_terms,
                 parameter_ami_id=parameter_ami_id,
+                instance_profile=instance_profile,
+                volume_key_arn=volume_key_arn,
             ),
         )
         self.node_class.node.add_dependency(controller)

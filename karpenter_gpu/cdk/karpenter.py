@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
-from aws_cdk import Aws, Stack
+from aws_cdk import Aws, CfnOutput, Stack
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_eks as eks_v1
 from aws_cdk import aws_eks_v2 as eks
@@ -27,6 +27,7 @@ from karpenter_gpu.cdk.existing_facts import EXISTING_CLUSTER, ExistingClusterFa
 from karpenter_gpu.cdk.gpu_pool import GpuPoolManifests
 from karpenter_gpu.cdk.interruption import Interruption
 from karpenter_gpu.cdk.node_role import NodeRole
+from karpenter_gpu.cdk.own_statements import own_statements
 from karpenter_gpu.cdk.takeover import Takeover
 from karpenter_gpu.cdk.target import Target
 from karpenter_gpu.cdk.tokens import known
@@ -158,6 +159,7 @@ class Karpenter(Construct):
         self._begin(given)
         self._install(device_plugin)
         self._attach()
+        self._hold_the_clusters_stack()
 
     def _begin(self, given: _Given) -> None:
         """What Karpenter has in AWS, before anything is installed on the cluster."""
@@ -176,6 +178,13 @@ class Karpenter(Construct):
             path=self._settings.role_path,
             there=there,
         )
+        if self._settings.node_statements and isinstance(self.node_role, iam.Role):
+            own_statements(self.node_role, "karpenter.node_statements", self._settings.node_statements)
+        self._instance_profile = self._settings.instance_profile
+        if self._settings.isolated and self._instance_profile is None:
+            # IAM has no endpoint, so Karpenter could make none.
+            profile = iam.InstanceProfile(self, "NodeInstanceProfile", role=self.node_role)
+            self._instance_profile = profile.instance_profile_name
         self._interruption = Interruption(self, "Interruption", karpenter=self._settings.release.line)
         self._controller_role = ControllerRole(
             self,
@@ -221,6 +230,22 @@ class Karpenter(Construct):
         self._drain = Drain(self, "Drain", cluster_name=self._cluster.name, timeout=self._settings.drain_timeout)
         self._drain.resource.node.add_dependency(self._plugin, self.charts.controller)
         self.start_after(*self._cluster.nodes())
+
+    def _hold_the_clusters_stack(self) -> None:
+        """Keep the stack that makes the cluster from being deleted before this one, and its GPU nodes.
+
+        A weak reference, which the CDK may make, does not; CloudFormation deletes no stack whose export another imports.
+        """
+        theirs, ours = Stack.of(self._cluster.cluster), Stack.of(self)
+        nested = theirs.nested_stack_parent or ours.nested_stack_parent
+        if not self._cluster.is_made or theirs is ours or nested or theirs.environment != ours.environment:
+            return
+        held = theirs.export_value(
+            self._cluster.cluster_name, name=f"{theirs.stack_name}-karpenter-{self._cluster.name}".replace("_", "-")
+        )
+        CfnOutput(
+            self, "OnCluster", value=held, description="Holds the stack that makes the cluster while this one is there"
+        )
 
     def _attach(self) -> None:
         """What a cluster needs on which there may be more than this app made."""
@@ -274,6 +299,7 @@ class Karpenter(Construct):
         faults = [
             *rules.pool_fits(pool, self._kubernetes, self._settings, known(Stack.of(self).region)),
             *rules.pool_names_differ([*self._pools.values(), pool]),
+            *(fault.under(f"pools.{pool.name}") for fault in self._zone_faults(pool)),
         ]
         if faults:
             raise InvalidSettings(faults)
@@ -287,10 +313,20 @@ class Karpenter(Construct):
             subnet_terms=self._discovery.subnet_terms,
             security_group_terms=self._discovery.security_group_terms,
             controller=self.charts.controller,
+            instance_profile=self._instance_profile,
+            volume_key_arn=self._settings.volume_key_arn,
         )
         self._drain.resource.node.add_dependency(manifests.node_class)
         manifests.node_pool.node.add_dependency(self._drain)
         return manifests
+
+    def _zone_faults(self, pool: GpuPool) -> Iterator[Fault]:
+        there = self._discovery.zones
+        for zone in pool.zones if there and not pool.subnet_ids else ():
+            # One of another region has its own sentence.
+            if zone not in there and zone.startswith(there[0][:-1]):
+                zones = ", ".join(dict.fromkeys(there))
+                yield Fault("zones", f"{zone!r} has no subnet of the nodes, whose zones are {zones}; use one of these")
 
     def start_after(self, *ready: IDependable) -> None:
         """Install Karpenter only when these are there, and delete none of them while it, or a GPU node, is left."""
@@ -370,6 +406,7 @@ def _faults(given: _Given, scope: Construct, device_plugin: DevicePlugin) -> lis
         *target.name_faults(cluster, given.cluster_name),
         *_kubernetes_faults(given.kubernetes_version, target.version_of(cluster)),
         *_faults_of_settings(cluster, given.cluster_name, given.version, settings),
+        *rules.isolation_fits(settings, device_plugin),
         *_takeover_faults(scope, cluster, given.node_role, settings),
     ]
 

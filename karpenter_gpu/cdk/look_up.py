@@ -43,7 +43,7 @@ _UNTIL_THEN: Final = {
     "kubernetes_version": None,
     "authentication_mode": API,
     "ip_family": "ipv4",
-    "oidc_issuer": "https://oidc.eks.us-east-1.amazonaws.com/id/00000000000000000000000000000000",
+    "oidc_issuer": "https://oidc.eks.{region}.amazonaws.com/id/00000000000000000000000000000000",
     "cluster_security_group_id": "sg-00000000000000000",
     "kubectl_in_vpc": False,
     "subnet_ids": ("subnet-00000000000000000",),
@@ -69,6 +69,8 @@ def look_up(stack: Stack, cluster: ExistingCluster, *, controllers: int) -> Exis
     if not unknown:
         return cluster
     found: dict[str, Any] = {setting: _UNTIL_THEN[setting] for setting in unknown}
+    if issuer := found.get("oidc_issuer"):
+        found["oidc_issuer"] = issuer.format(region=stack.region)
     # Its version is asked for even where it is said: what goes with a wrong one may not fit.
     asked = {name: path for name, path in _CLUSTER.items() if name in {*unknown, "kubernetes_version"}}
     answer = _one(stack, cluster, "AWS::EKS::Cluster", cluster.name, list(asked.values()))

@@ -53,7 +53,11 @@ def controller_values(
     ours: dict[str, Any] = {
         "replicas": REPLICAS,
         "serviceAccount": account,
-        "settings": {"clusterName": cluster_name, "interruptionQueue": queue_name},
+        "settings": {
+            "clusterName": cluster_name,
+            "interruptionQueue": queue_name,
+            **({"isolatedVPC": True} if karpenter.isolated else {}),
+        },
         "controller": {
             "env": [{"name": "AWS_REGION", "value": region}],
             "resources": copy.deepcopy(RESOURCES),

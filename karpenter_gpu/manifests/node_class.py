@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from karpenter_gpu.settings import AmiAlias, AmiIds, GpuPool
+from karpenter_gpu.settings.chart import merged
 
 
 def ec2_node_class(
@@ -15,25 +16,31 @@ def ec2_node_class(
     subnets: Sequence[dict[str, Any]],
     security_groups: Sequence[dict[str, Any]],
     parameter_ami_id: str | None = None,
+    instance_profile: str | None = None,
+    volume_key_arn: str | None = None,
 ) -> dict[str, Any]:
     """The class of one pool.
 
     Args:
         role: Name of the node role, without its path.
 
-        subnets, security_groups: Karpenter's selector terms.
+        subnets, security_groups: Karpenter's selector terms, of pools that say no subnets of their own.
+
+        instance_profile: One that exists, in place of the role, of which Karpenter would make one itself.
+
+        volume_key_arn: KMS key of the volumes. Default: the account's for EBS.
 
         parameter_ami_id: What the pool's `AmiParameter` holds; only for such a pool.
 
     Source: EC2NodeClass CRD, v1.0.1 to v1.15.1; every field here exists in all of them.
     """
     spec: dict[str, Any] = {
-        "role": role,
+        **({"instanceProfile": instance_profile} if instance_profile else {"role": role}),
         "amiFamily": pool.ami.family,
         "amiSelectorTerms": _ami_terms(pool, parameter_ami_id),
-        "subnetSelectorTerms": list(subnets),
+        "subnetSelectorTerms": [{"id": id} for id in pool.subnet_ids] or list(subnets),
         "securityGroupSelectorTerms": list(security_groups),
-        "blockDeviceMappings": _volumes(pool),
+        "blockDeviceMappings": _volumes(pool, volume_key_arn),
         "metadataOptions": {
             "httpEndpoint": "enabled",
             "httpProtocolIPv6": "disabled",
@@ -45,11 +52,13 @@ def ec2_node_class(
         spec["instanceStorePolicy"] = pool.instance_store_policy
     if pool.tags:
         spec["tags"] = dict(pool.tags)
+    if kubelet := pool.kubelet.rendered():
+        spec["kubelet"] = kubelet
     return {
         "apiVersion": "karpenter.k8s.aws/v1",
         "kind": "EC2NodeClass",
         "metadata": {"name": pool.name},
-        "spec": spec,
+        "spec": merged(spec, pool.class_spec),
     }
 
 
@@ -62,20 +71,21 @@ def _ami_terms(pool: GpuPool, parameter_ami_id: str | None) -> list[dict[str, st
     return [{"id": parameter_ami_id}]
 
 
-def _volumes(pool: GpuPool) -> list[dict[str, Any]]:
+def _volumes(pool: GpuPool, key_arn: str | None) -> list[dict[str, Any]]:
     """The root volume, or for Bottlerocket its two: the system on xvda, images and containers on xvdb.
 
     Source: karpenter-provider-aws pkg/providers/amifamily/{al2,al2023,bottlerocket}.go; a Bottlerocket system volume
     must hold the image's snapshot, which is 6 GiB from 1.15 on.
     """
-    ebs: dict[str, Any] = {"volumeSize": f"{pool.root_volume.size_gib}Gi"} | _EBS
+    common = _EBS | ({"kmsKeyID": key_arn} if key_arn else {})
+    ebs: dict[str, Any] = {"volumeSize": f"{pool.root_volume.size_gib}Gi"} | common
     if pool.root_volume.iops is not None:
         ebs["iops"] = pool.root_volume.iops
     if pool.root_volume.throughput_mib is not None:
         ebs["throughput"] = pool.root_volume.throughput_mib
     if pool.ami.family == "Bottlerocket":
         return [
-            {"deviceName": "/dev/xvda", "ebs": {"volumeSize": "10Gi"} | _EBS},
+            {"deviceName": "/dev/xvda", "ebs": {"volumeSize": "10Gi"} | common},
             {"deviceName": "/dev/xvdb", "ebs": ebs},
         ]
     return [{"deviceName": "/dev/xvda", "ebs": ebs}]

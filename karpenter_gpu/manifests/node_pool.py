@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from karpenter_gpu import labels
-from karpenter_gpu.settings import Budget, GpuPool
+from karpenter_gpu.settings import Budget, GpuPool, Taint
 from karpenter_gpu.settings._types import karpenter_duration
+from karpenter_gpu.settings.chart import merged
 
 GROUP = "karpenter.k8s.aws"
 
@@ -19,15 +20,11 @@ def node_pool(pool: GpuPool) -> dict[str, Any]:
     template: dict[str, Any] = {
         "nodeClassRef": {"group": GROUP, "kind": "EC2NodeClass", "name": pool.name},
         "requirements": _requirements(pool),
-        "taints": [
-            dict(labels.GPU_TAINT),
-            *(
-                {"key": taint.key, "effect": taint.effect} | ({"value": taint.value} if taint.value else {})
-                for taint in pool.taints
-            ),
-        ],
+        "taints": [dict(labels.GPU_TAINT), *map(_taint, pool.taints)],
         "expireAfter": karpenter_duration(pool.expire_after),
     }
+    if pool.startup_taints:
+        template["startupTaints"] = list(map(_taint, pool.startup_taints))
     if pool.termination_grace_period is not None:
         template["terminationGracePeriod"] = karpenter_duration(pool.termination_grace_period)
     disruption: dict[str, Any] = {
@@ -43,7 +40,16 @@ def node_pool(pool: GpuPool) -> dict[str, Any]:
     }
     if pool.weight is not None:
         spec["weight"] = pool.weight
-    return {"apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": {"name": pool.name}, "spec": spec}
+    whole = merged(spec, pool.pool_spec)
+    node = whole["template"]["spec"]
+    if node["requirements"] != template["requirements"]:
+        # Lists replace each other, and these are added.
+        node["requirements"] = [*template["requirements"], *node["requirements"]]
+    return {"apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": {"name": pool.name}, "spec": whole}
+
+
+def _taint(taint: Taint) -> dict[str, str]:
+    return {"key": taint.key, "effect": taint.effect} | ({"value": taint.value} if taint.value else {})
 
 
 def node_labels(pool: GpuPool) -> dict[str, str]:

@@ -31,6 +31,7 @@ class Names:
     account: str
     node_role_arn: str
     queue_arn: str
+    volume_key_arn: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class _Statement:
     conditions: Mapping[str, Mapping[str, str | tuple[str, ...]]] = field(default_factory=dict)
     since: Minor = Minor(1, 0)
     reboots: bool = False
+    with_volume_key: bool = False
 
 
 _OWNED: Final = "aws:{}/" + cluster_tag("{{cluster}}")
@@ -154,6 +156,28 @@ _STATEMENTS: Final = (
         since=Minor(1, 15),
         reboots=True,
     ),
+    # Not upstream's, whose troubleshooting page leaves them to the key's policy: what EC2 asks of whoever launches an
+    # instance with volumes under a customer-managed key (EBS user guide, "Requirements for Amazon EBS encryption").
+    # ViaService ends with .cn in China.
+    _Statement(
+        "NodeVolumes",
+        "AllowVolumeKeyThroughEC2",
+        ("kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncrypt*"),
+        ("{volume_key_arn}",),
+        {"StringLike": {"kms:ViaService": "ec2.{region}.amazonaws.com*"}},
+        with_volume_key=True,
+    ),
+    _Statement(
+        "NodeVolumes",
+        "AllowVolumeKeyGrantsForEC2",
+        ("kms:CreateGrant",),
+        ("{volume_key_arn}",),
+        {
+            "StringLike": {"kms:ViaService": "ec2.{region}.amazonaws.com*"},
+            "Bool": {"kms:GrantIsForAWSResource": "true"},
+        },
+        with_volume_key=True,
+    ),
     _Statement(
         "IAMIntegration",
         "AllowPassingInstanceRole",
@@ -251,7 +275,8 @@ def controller_policies(karpenter: Minor, names: Names, *, reboots: bool = False
     """
     documents: dict[str, dict[str, Any]] = {}
     for statement in _STATEMENTS:
-        if statement.since <= karpenter and (reboots or not statement.reboots):
+        wanted = (reboots or not statement.reboots) and (names.volume_key_arn or not statement.with_volume_key)
+        if statement.since <= karpenter and wanted:
             document = documents.setdefault(statement.part, {"Version": "2012-10-17", "Statement": []})
             document["Statement"].append(_rendered(statement, karpenter, names))
     return documents

@@ -7,6 +7,7 @@ from karpenter_gpu.settings.context import platform_from_context
 from karpenter_gpu.settings.device_plugin import DevicePlugin
 from karpenter_gpu.settings.existing import AuthenticationMode, DiscoveryMode, ExistingCluster, IpFamily
 from karpenter_gpu.settings.karpenter import IRSA, POD_IDENTITY, FeatureGates, Identity, KarpenterSettings
+from karpenter_gpu.settings.kubelet import Kubelet
 from karpenter_gpu.settings.platform import Platform
 from karpenter_gpu.settings.pool import (
     ON_DEMAND,
@@ -49,6 +50,7 @@ __all__ = [
     "InstanceStorePolicy",
     "IpFamily",
     "KarpenterSettings",
+    "Kubelet",
     "NewCluster",
     "NewVpc",
     "Platform",

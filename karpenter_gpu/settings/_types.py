@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, Literal, TypeAlias, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field
 
 from karpenter_gpu import compat
+from karpenter_gpu.errors import Fault
 
 T = TypeVar("T")
 
@@ -64,6 +66,29 @@ def is_ec2_id(kind: str, text: str) -> bool:
     return bool(re.fullmatch(rf"{kind}-([0-9a-f]{{8}}|[0-9a-f]{{17}})", text))
 
 
+def key_arn_faults(where: str, arn: str | None) -> Iterator[Fault]:
+    """The fault of a text that is not a KMS key's ARN."""
+    if arn is not None and not re.fullmatch(r"arn:[A-Za-z0-9_-]+:kms:[A-Za-z0-9_-]+:[0-9]{12}:key/.+", arn):
+        yield Fault(where, f"{arn!r} is not the ARN of a KMS key, as in arn:aws:kms:eu-west-1:111122223333:key/0a1b")
+
+
+def document_faults(value: object, where: str = "") -> Iterator[Fault]:
+    """What keeps a value that is passed on as it is from being a document of JSON without nulls."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if isinstance(key, str):
+                yield from document_faults(inner, f"{where}.{key}".removeprefix("."))
+            else:
+                yield Fault(where, f"{key!r} is not text, as every name in a document is")
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from document_faults(inner, where)
+    elif value is None:
+        yield Fault(where, "is null, which says nothing; leave the key out")
+    elif not isinstance(value, (str, int, float)) or (isinstance(value, float) and not math.isfinite(value)):
+        yield Fault(where, f"{value!r} cannot be written as JSON; use text, numbers, true or false, lists or mappings")
+
+
 def _label_key(text: str) -> str:
     if len(text) > 316 or not _LABEL_KEY.fullmatch(text):
         raise ValueError(f"{text!r} is not a Kubernetes label key; use [prefix/]name, as in example.com/team")
@@ -88,6 +113,7 @@ def _no_repeats(values: tuple[T, ...]) -> tuple[T, ...]:
 
 # A list in JSON, a list or tuple in Python.
 Listed: TypeAlias = list[T] | tuple[T, ...]
+
 
 def _account(text: str) -> str:
     if not re.fullmatch(r"[0-9]{12}", text):

@@ -72,6 +72,7 @@ _OWNED: Final[Mapping[Path, str]] = {
     ("settings", "clusterName"): "cluster.name says it",
     ("settings", "interruptionQueue"): "the stack's own queue is put there",
     ("settings", "featureGates"): "karpenter.feature_gates says it",
+    ("settings", "isolatedVPC"): "karpenter.isolated says it",
     ("settings", "awsFeatureGates"): "karpenter.feature_gates says it",
     ("serviceAccount", "name"): "the role's trust names the service account 'karpenter'",
     ("serviceAccount", "create"): "the role's trust names the service account 'karpenter'",

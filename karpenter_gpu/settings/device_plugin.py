@@ -18,10 +18,14 @@ class DevicePlugin:
         version: Of NVIDIA/k8s-device-plugin, without the leading v.
 
         image: Repository of the image; name a mirror here.
+
+        enabled: Off where something else brings the plugin, as NVIDIA's GPU operator does. A GPU node without one never
+            becomes ready, and bills.
     """
 
     version: str = str(DEFAULT_DEVICE_PLUGIN)
     image: str = DEVICE_PLUGIN_IMAGE
+    enabled: bool = True
 
     def check(self) -> Iterator[Fault]:
         if not re.fullmatch(r"[^\s:@/]+(:[0-9]+)?(/[^\s:@/]+)+", self.image):

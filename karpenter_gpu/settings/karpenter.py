@@ -10,8 +10,17 @@ from typing import Any, ClassVar, Final, Literal
 
 from karpenter_gpu.compat import DEFAULT_KARPENTER, FEATURE_GATES
 from karpenter_gpu.errors import Fault
+from karpenter_gpu.settings import rest
 from karpenter_gpu.settings._setting import setting
-from karpenter_gpu.settings._types import ROLE_ARN, DnsLabel, Duration, default, karpenter_duration
+from karpenter_gpu.settings._types import (
+    ROLE_ARN,
+    DnsLabel,
+    Duration,
+    Many,
+    default,
+    karpenter_duration,
+    key_arn_faults,
+)
 from karpenter_gpu.settings.chart import value_faults
 from karpenter_gpu.versions import Minor, Version
 
@@ -123,6 +132,21 @@ class KarpenterSettings:
 
         drain_timeout: How long a destroy waits for the pools' instances to be gone, before it gives up and names
             those that are left. At most 58 minutes.
+
+        isolated: The VPC has no way out but endpoints (docs/private-networks.md): the stack makes the nodes' instance
+            profile, which Karpenter could not, Karpenter takes its prices from its own list, and a `NewVpc` has the
+            endpoints instead of NAT gateways. Charts and images must then come from mirrors inside AWS.
+
+        instance_profile: Name of an existing instance profile, for accounts in which Karpenter may make none; its role
+            is `node_role_arn`. Default: Karpenter makes one a pool.
+
+        volume_key_arn: Customer-managed KMS key of the pools' volumes, which the controller may then use. Say it also
+            where the account's default key for EBS is such a key. Its policy must let EC2 use it, and for spot its
+            service-linked role (docs/volume-keys.md). Default: the account's key for EBS.
+
+        controller_statements: IAM statements for the controller's role, beside upstream's.
+
+        node_statements: IAM statements for the node role that is made; GPU pods with host network have them too.
     """
 
     version: str = str(DEFAULT_KARPENTER)
@@ -138,6 +162,11 @@ class KarpenterSettings:
     adopt: bool = False
     on_fargate: bool = False
     drain_timeout: Duration = default(timedelta(minutes=45))
+    isolated: bool = False
+    instance_profile: str | None = None
+    volume_key_arn: str | None = None
+    controller_statements: Many[Mapping[str, Any]] = default(())
+    node_statements: Many[Mapping[str, Any]] = default(())
 
     one_by_one: ClassVar[bool] = True
 
@@ -161,6 +190,14 @@ class KarpenterSettings:
                 f"{karpenter_duration(self.drain_timeout)} is not between 1m and 58m, which is what CloudFormation waits for",
             )
         yield from (fault.under("values") for fault in value_faults(self.values, self._line))
+        yield from self._profile_faults()
+        yield from key_arn_faults("volume_key_arn", self.volume_key_arn)
+        yield from rest.statement_faults("controller_statements", self.controller_statements)
+        yield from rest.statement_faults("node_statements", self.node_statements)
+        if self.node_statements and self.node_role_arn:
+            yield Fault(
+                "node_statements", "are given with node_role_arn, a role to which nothing is attached; leave one out"
+            )
 
     def _node_role_faults(self) -> Iterator[Fault]:
         if self.node_role_arn is not None and not re.fullmatch(ROLE_ARN, self.node_role_arn):
@@ -172,6 +209,21 @@ class KarpenterSettings:
             yield Fault(
                 "node_role_name",
                 f"{self.node_role_name!r} would name a role to be made, and node_role_arn says one that is there; give one of the two",
+            )
+
+    def _profile_faults(self) -> Iterator[Fault]:
+        if self.instance_profile is None:
+            return
+        # IAM API reference, CreateInstanceProfile.
+        if not re.fullmatch(r"[A-Za-z0-9_+=,.@-]{1,128}", self.instance_profile):
+            yield Fault(
+                "instance_profile", f"{self.instance_profile!r} is not the name of an instance profile, as in nodes"
+            )
+        if self.node_role_arn is None:
+            yield Fault(
+                "instance_profile",
+                f"{self.instance_profile!r} has a role, and nothing says which must be let into the cluster; give it as "
+                "node_role_arn",
             )
 
     @property

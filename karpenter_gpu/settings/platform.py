@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import field
 from datetime import date
 
 from karpenter_gpu.errors import Fault
@@ -13,7 +14,7 @@ from karpenter_gpu.settings.cluster import Cluster, NewCluster
 from karpenter_gpu.settings.device_plugin import DevicePlugin
 from karpenter_gpu.settings.existing import ExistingCluster
 from karpenter_gpu.settings.karpenter import KarpenterSettings
-from karpenter_gpu.settings.pool import GpuPool
+from karpenter_gpu.settings.pool import GpuPool, tag_faults
 
 
 @setting
@@ -32,12 +33,15 @@ class Platform:
         account: Twelve digits. Left out: whichever account the stack is deployed to; for a cluster that is there, that of
             the credentials.
 
-        region: As in eu-west-1. Left out: whichever region the stack is deployed to, and the VPC then has two zones; for
-            a cluster that is there, that of the credentials.
+        region: As in eu-west-1. Left out: whichever region the stack is deployed to; for a cluster that
+            is there, that of the credentials.
 
         stack_name: CloudFormation's name for the stack. Left out: `eks-gpu-<cluster>`.
 
         permissions_boundary: Name or ARN of a managed policy put on every role of the stack. Left out: none.
+
+        tags: Put on all that the stack makes, and on the instances, volumes and launch templates of system and GPU nodes;
+            other tags replace the nodes. Default: none.
     """
 
     cluster: Cluster
@@ -48,9 +52,12 @@ class Platform:
     region: Region | None = None
     stack_name: StackName | None = None
     permissions_boundary: ManagedPolicy | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     def check(self) -> Iterator[Fault]:
         yield from rules.arns_fit(self.permissions_boundary, self.account, self.region, "permissions_boundary")
+        yield from tag_faults(self.tags)
+        yield from rules.isolation_fits(self.karpenter, self.device_plugin)
         yield from faults_between(
             cluster=self.cluster,
             karpenter=self.karpenter,
@@ -91,6 +98,7 @@ def faults_between(
     kubernetes = cluster.kubernetes if cluster else None
     if isinstance(cluster, NewCluster):
         yield from rules.kubernetes_can_be_created(cluster, today)
+        yield from rules.support_is_chosen(cluster, today)
         yield from rules.network_fits(cluster, region)
         yield from rules.pools_reach_the_network(pools, cluster)
     elif cluster:
@@ -109,6 +117,7 @@ def faults_between(
         yield from rules.role_names_fit(cluster.name, karpenter)
     if isinstance(cluster, NewCluster) and karpenter:
         yield from rules.controllers_fit(cluster, karpenter)
+        yield from rules.addons_are_there(cluster, karpenter)
     if kubernetes and karpenter:
         yield from rules.karpenter_supports(kubernetes, karpenter)
         for pool in pools:

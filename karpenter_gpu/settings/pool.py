@@ -8,13 +8,14 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import field
 from datetime import timedelta
 from fractions import Fraction
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field
 
 from karpenter_gpu import gpus, labels
 from karpenter_gpu.compat import DEFAULT_AMI_ALIAS
 from karpenter_gpu.errors import Fault
+from karpenter_gpu.settings import rest
 from karpenter_gpu.settings._setting import setting
 from karpenter_gpu.settings._types import (
     NEVER,
@@ -26,9 +27,11 @@ from karpenter_gpu.settings._types import (
     Many,
     OptionalDuration,
     default,
+    is_ec2_id,
 )
 from karpenter_gpu.settings.ami import Ami, AmiAlias
 from karpenter_gpu.settings.cron import cron_problem
+from karpenter_gpu.settings.kubelet import Kubelet
 
 SPOT: Final = "spot"
 ON_DEMAND: Final = "on-demand"
@@ -206,7 +209,21 @@ class GpuPool:
         termination_grace_period: The most time a drain may take, after which pods are deleted whatever protects them.
             Left out: no end, so a pod that may not be evicted keeps its node, and its bill.
 
-        tags: Put on instances, volumes and launch templates.
+        tags: Put on instances, volumes and launch templates, beside the stack's own. Other tags replace the nodes.
+
+        startup_taints: Taints that something else takes off once a node is ready for pods: a CNI, a driver, a storage
+            plugin. Karpenter does not wait for pods to tolerate them. A taint under `taints` that nobody tolerates
+            keeps a node empty for ever.
+
+        subnet_ids: Where the pool's nodes go. Default: where all nodes of the cluster go.
+
+        kubelet: Settings of the kubelet. Default: the image's own.
+
+        class_spec: Fields of the EC2NodeClass's spec that have no setting here, as Karpenter has them, merged deeply:
+            `{"detailedMonitoring": true}`.
+
+        pool_spec: The same for the NodePool's spec. `template.spec.requirements` are added to the pool's own:
+            `{"limits": {"cpu": "512"}}`.
 
     Sources: NodePool and EC2NodeClass CRDs; karpenter-provider-aws website concepts/nodepools.md, nodeclasses.md.
     """
@@ -234,9 +251,15 @@ class GpuPool:
     expire_after: DurationOrNever = default(NEVER)
     termination_grace_period: OptionalDuration = default(None)
     tags: Mapping[str, str] = field(default_factory=dict)
+    startup_taints: Many[Taint] = default(())
+    subnet_ids: Distinct[str] = default(())
+    kubelet: Kubelet = Kubelet()
+    class_spec: Mapping[str, Any] = field(default_factory=dict)
+    pool_spec: Mapping[str, Any] = field(default_factory=dict)
 
     def check(self) -> Iterator[Fault]:
         yield from self._reserved_names()
+        yield from self._node_faults()
         if not (self.gpu_names or self.instance_families or self.instance_types):
             yield Fault("", "says no GPU; give gpu_names, instance_families or instance_types")
         elif self.types:
@@ -352,6 +375,17 @@ class GpuPool:
                 "choose smaller instances",
             )
 
+    def _node_faults(self) -> Iterator[Fault]:
+        for subnet in self.subnet_ids:
+            if not is_ec2_id("subnet", subnet):
+                yield Fault(
+                    "subnet_ids", f"{subnet!r} is not the id of a subnet; ids look like subnet-0123456789abcdef0"
+                )
+        if self.kubelet.pods_per_core is not None and self.ami.family == "Bottlerocket":
+            yield Fault("kubelet.pods_per_core", "is not taken by Bottlerocket; use kubelet.max_pods")
+        yield from (fault.under("class_spec") for fault in rest.class_faults(self.class_spec))
+        yield from (fault.under("pool_spec") for fault in rest.pool_faults(self.pool_spec))
+
     def _reserved_names(self) -> Iterator[Fault]:
         for key in self.labels:
             domain = key.rpartition("/")[0]
@@ -360,21 +394,16 @@ class GpuPool:
             elif key in _FIXED_LABELS:
                 yield from self._label_faults(key)
         seen = {(labels.GPU_TAINT["key"], labels.GPU_TAINT["effect"])}
-        for taint in self.taints:
+        taints = [("taints", taint) for taint in self.taints]
+        for where, taint in [*taints, *(("startup_taints", taint) for taint in self.startup_taints)]:
             if (taint.key, taint.effect) in seen:
                 yield Fault(
-                    "taints",
+                    where,
                     f"{taint.key}:{taint.effect} is there already, and Karpenter refuses a pool with the same key and "
                     "effect twice; leave one out",
                 )
             seen.add((taint.key, taint.effect))
-        for key in self.tags:
-            if not key or key in _RESTRICTED_TAGS or key.startswith("kubernetes.io/cluster"):
-                yield Fault("tags", f"{key!r} is a tag Karpenter keeps for itself; leave it out")
-            elif key.lower().startswith("aws:"):
-                yield Fault("tags", f"{key!r} begins with aws:, which AWS keeps for itself; use another key")
-            elif len(key) > _TAG_KEY_LIMIT or len(self.tags[key]) > _TAG_VALUE_LIMIT:
-                yield Fault("tags", f"{key[:40]!r} is too long; EC2 takes 128 characters in a key and 256 in a value")
+        yield from tag_faults(self.tags)
 
     def _label_faults(self, key: str) -> Iterator[Fault]:
         """A label is a requirement too, and one that contradicts those of the pool leaves nothing to launch."""
@@ -390,6 +419,17 @@ class GpuPool:
                 "labels",
                 f"{key}={self.labels[key]} contradicts {other}, so that nothing could ever launch; leave the label out",
             )
+
+
+def tag_faults(tags: Mapping[str, str]) -> Iterator[Fault]:
+    """What Karpenter or EC2 refuses among tags of instances."""
+    for key, value in tags.items():
+        if not key or key in _RESTRICTED_TAGS or key.startswith("kubernetes.io/cluster"):
+            yield Fault("tags", f"{key!r} is a tag Karpenter keeps for itself; leave it out")
+        elif key.lower().startswith("aws:"):
+            yield Fault("tags", f"{key!r} begins with aws:, which AWS keeps for itself; use another key")
+        elif len(key) > _TAG_KEY_LIMIT or len(value) > _TAG_VALUE_LIMIT:
+            yield Fault("tags", f"{key[:40]!r} is too long; EC2 takes 128 characters in a key and 256 in a value")
 
 
 # Labels that Karpenter takes for a requirement -> what fixes it; an older name of Kubernetes' is taken for today's. Source: sigs.k8s.io/karpenter pkg/apis/v1/labels.go, NormalizedLabels; karpenter-provider-aws pkg/apis/v1/labels.go.

@@ -7,7 +7,7 @@ import re
 import sys
 from bisect import bisect
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime, timezone
 from importlib import metadata
@@ -19,6 +19,7 @@ from karpenter_gpu.gpus import FRACTIONAL_FAMILIES
 from karpenter_gpu.settings.ami import AmiAlias, AmiIds, AmiParameter
 from karpenter_gpu.settings.chart import REPLICAS
 from karpenter_gpu.settings.cluster import ExistingVpc, NewCluster, NewVpc
+from karpenter_gpu.settings.device_plugin import DevicePlugin
 from karpenter_gpu.settings.existing import ExistingCluster
 from karpenter_gpu.settings.karpenter import POD_IDENTITY, KarpenterSettings, role_name_faults
 from karpenter_gpu.settings.pool import GpuPool
@@ -44,6 +45,19 @@ def kubernetes_can_be_created(cluster: NewCluster, today: date) -> Iterator[Faul
             "cluster.kubernetes_version",
             f"EKS has created no clusters of Kubernetes {row.minor} since {row.extended_support_ends}; use one of "
             f"{', '.join(known)}, or set cluster.allow_unsupported_kubernetes to synthesize it all the same",
+        )
+
+
+def support_is_chosen(cluster: NewCluster, today: date) -> Iterator[Fault]:
+    """EKS takes `STANDARD` in standard support alone: user guide, "View current cluster upgrade policy"."""
+    row = compat.KUBERNETES.get(cluster.kubernetes)
+    if row is None or row.standard_support_ends is None or cluster.upgrade_policy == "EXTENDED":
+        return
+    if row.standard_support_ends < today and _is_offered(row, today):
+        yield Fault(
+            "cluster.upgrade_policy",
+            f"Kubernetes {row.minor} left standard support on {row.standard_support_ends}, so EKS does not take "
+            "'STANDARD'; use a newer Kubernetes, or 'EXTENDED', at six times the price of the control plane",
         )
 
 
@@ -303,7 +317,7 @@ _OPEN_DOMAINS = ("node.kubernetes.io", "node-restriction.kubernetes.io")
 
 
 def _region_is_known(pool: GpuPool, region: str | None) -> Iterator[Fault]:
-    bound = {"zones": ", ".join(pool.zones)}
+    bound = {"zones": ", ".join(pool.zones), "subnet_ids": ", ".join(pool.subnet_ids)}
     if isinstance(pool.ami, AmiIds):
         bound["ami.ami_ids"] = ", ".join(pool.ami.ami_ids)
     yield from _of_one_region(bound, region)
@@ -347,15 +361,24 @@ def network_fits(cluster: NewCluster, region: str | None) -> Iterator[Fault]:
 
 
 def zone_count(network: NewVpc, region: str | None) -> int:
-    """How many zones a new VPC has: those named, else three, or two where no more can be counted on."""
-    known = region is not None and region not in compat.TWO_ZONE_REGIONS
-    return len(network.availability_zones) or (3 if known else 2)
+    """How many zones a new VPC has: those named, else three, or two in regions that have no more.
+
+    The same whether the region is said or not: EKS never lets a cluster change its zones (aws/containers-roadmap#170).
+    """
+    return len(network.availability_zones) or (2 if region in compat.TWO_ZONE_REGIONS else 3)
 
 
 def pools_reach_the_network(pools: Iterable[GpuPool], cluster: NewCluster) -> Iterator[Fault]:
     """Nodes go where the VPC has subnets."""
     there = cluster.network.availability_zones
     for pool in pools:
+        if pool.zones and not there:
+            yield Fault(
+                f"pools.{pool.name}.zones",
+                f"{', '.join(pool.zones)} may have no subnet: the VPC is made in whichever zones of the region come first; "
+                "name its zones in cluster.network.availability_zones (those it has, if the cluster exists), or leave "
+                "zones out",
+            )
         for zone in pool.zones:
             if there and zone not in there:
                 yield Fault(
@@ -499,6 +522,43 @@ def system_node_warnings(cluster: NewCluster) -> Iterator[tuple[str, str]]:
             )
 
 
+def isolation_fits(karpenter: KarpenterSettings, plugin: DevicePlugin) -> Iterator[Fault]:
+    """Where there is no way out, nothing comes from outside AWS: EKS user guide, "Deploy private clusters"."""
+    if not karpenter.isolated:
+        return
+    first, fixed = compat.ISOLATED_CANNOT_DELETE
+    if first <= karpenter.release < fixed:
+        yield Fault(
+            "karpenter.version",
+            f"Karpenter {karpenter.release} cannot delete a pool where IAM has no endpoint; use {fixed} or later, or a patch "
+            "before 1.7",
+        )
+    controller = karpenter.values.get("controller")
+    image = controller.get("image") if isinstance(controller, Mapping) else None
+    repository = image.get("repository") if isinstance(image, Mapping) else None
+    sources = [
+        ("karpenter.charts", karpenter.charts),
+        ("karpenter.values.controller.image.repository", repository or "public.ecr.aws/karpenter/controller"),
+    ]
+    sources += [("device_plugin.image", plugin.image)] if plugin.enabled else []
+    for where, source in sources:
+        host = str(source).removeprefix("oci://").partition("/")[0]
+        if host in _OUTSIDE:
+            yield Fault(where, f"{source} is not reached from an isolated VPC; name a mirror in ECR")
+
+
+_OUTSIDE = ("public.ecr.aws", "nvcr.io", "docker.io", "ghcr.io", "quay.io", "registry.k8s.io")
+
+
+def addons_are_there(cluster: NewCluster, karpenter: KarpenterSettings) -> Iterator[Fault]:
+    """The Pod Identity agent is installed only where it is used."""
+    if "eks-pod-identity-agent" in cluster.addon_values and karpenter.identity != POD_IDENTITY:
+        yield Fault(
+            "cluster.addon_values.eks-pod-identity-agent",
+            f"the agent is not installed with karpenter.identity {karpenter.identity!r}; leave its values out",
+        )
+
+
 def network_warnings(cluster: NewCluster, region: str | None) -> Iterator[tuple[str, str]]:
     """What a person should know of the zones that are taken when none are named."""
     zone = compat.ZONES_WITHOUT_EKS.get(region or "")
@@ -585,6 +645,31 @@ def karpenter_warnings(karpenter: KarpenterSettings) -> Iterator[tuple[str, str]
         )
 
 
+def _release_warnings(pool: GpuPool, ami: AmiAlias) -> Iterator[tuple[str, str]]:
+    """What a person should know of a release that may not exist, or not stay."""
+    if ami.release == "latest":
+        yield (
+            f"{pool.name}-ami-latest",
+            f"pool {pool.name!r}: {ami.alias} replaces every node whenever AWS publishes an image; pin a release",
+        )
+    elif ami.alias_family == "al2023" and ami.release > compat.NEWEST_AMI_SEEN:
+        yield (
+            f"{pool.name}-ami-newer",
+            (
+                f"pool {pool.name!r}: {ami.alias} is newer than the newest image this package knows, "
+                f"{compat.NEWEST_AMI_SEEN}; check that it exists, for Karpenter passes over a missing one in silence"
+            ),
+        )
+    elif ami.release in compat.AMI_TAGS_WITHOUT_RELEASE:
+        yield (
+            f"{pool.name}-ami-unsure",
+            (
+                f"pool {pool.name!r}: {ami.alias} is tagged in awslabs/amazon-eks-ami and not in its changelog; check that it "
+                "exists, for Karpenter passes over a missing one in silence"
+            ),
+        )
+
+
 def pool_warnings(pool: GpuPool) -> Iterator[tuple[str, str]]:
     """What a person should know of a pool that is allowed all the same."""
     ami = pool.ami
@@ -593,27 +678,8 @@ def pool_warnings(pool: GpuPool) -> Iterator[tuple[str, str]]:
             f"{pool.name}-al2",
             f"pool {pool.name!r}: AWS stopped publishing AL2 images on {compat.AL2_ENDED}; use an al2023 alias",
         )
-    if isinstance(ami, AmiAlias) and ami.release == "latest":
-        yield (
-            f"{pool.name}-ami-latest",
-            f"pool {pool.name!r}: {ami.alias} replaces every node whenever AWS publishes an image; pin a release",
-        )
-    elif isinstance(ami, AmiAlias) and ami.alias_family == "al2023" and ami.release > compat.NEWEST_AMI_SEEN:
-        yield (
-            f"{pool.name}-ami-newer",
-            (
-                f"pool {pool.name!r}: {ami.alias} is newer than the newest image this package knows, "
-                f"{compat.NEWEST_AMI_SEEN}; check that it exists, for Karpenter passes over a missing one in silence"
-            ),
-        )
-    elif isinstance(ami, AmiAlias) and ami.release in compat.AMI_TAGS_WITHOUT_RELEASE:
-        yield (
-            f"{pool.name}-ami-unsure",
-            (
-                f"pool {pool.name!r}: {ami.alias} is tagged in awslabs/amazon-eks-ami and not in its changelog; check that it "
-                "exists, for Karpenter passes over a missing one in silence"
-            ),
-        )
+    if isinstance(ami, AmiAlias):
+        yield from _release_warnings(pool, ami)
     if pool.root_volume.size_gib < 100 and pool.instance_store_policy is None:
         yield (
             f"{pool.name}-disk",

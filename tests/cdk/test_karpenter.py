@@ -1,6 +1,7 @@
 """`Karpenter` and `add_gpu_pool` in a stack and on a cluster of one's own."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -14,6 +15,7 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk.assertions import Template
 from aws_cdk.lambda_layer_kubectl_v36 import KubectlV36Layer
 
+from tests.forms import synthesized as synthesized_example
 from tests.graph import Graph
 from tests.shapes import ACCOUNT, CONTEXT, PLAIN
 
@@ -274,6 +276,18 @@ def test_zones_are_checked_against_the_stacks_region():
     assert "'us-east-1a' is not a zone of eu-west-1" in fault
 
 
+def test_a_zone_in_which_the_nodes_have_no_subnet_is_refused():
+    stack = own_stack(account=ACCOUNT, region="eu-west-1")
+    vpc = cdk.aws_ec2.Vpc(stack, "Vpc", availability_zones=["eu-west-1a", "eu-west-1b"])
+    karpenter = Karpenter(stack, "Karpenter", cluster=own_cluster(stack, vpc=vpc), cluster_name="training")
+    pool = GpuPool(name="far", gpu_names=("l4",), gpu_limit=1, zones=("eu-west-1c",))
+    (fault,) = faults(lambda: karpenter.add_gpu_pool(pool))
+    assert fault == (
+        "pools.far.zones: 'eu-west-1c' has no subnet of the nodes, whose zones are eu-west-1a, eu-west-1b; use one of these"
+    )
+    karpenter.add_gpu_pool(replace(pool, zones=("eu-west-1b",)))
+
+
 def test_a_given_oidc_provider_is_used_and_no_second_is_made():
     stack = own_stack()
     arn = f"arn:aws:iam::{ACCOUNT}:oidc-provider/oidc.eks.eu-west-1.amazonaws.com/id/ABC"
@@ -300,3 +314,15 @@ def test_flags_of_the_users_app_change_nothing_of_ours():
     different = {name for name in plain if plain[name] != flagged[name]}
     # The CDK's own event target writes the queue's policy, and a flag joins its statements; they allow the same.
     assert {name for name in different if "QueuePolicy" not in name} == set()
+
+
+def test_the_stack_that_makes_the_cluster_cannot_be_deleted_before_the_one_with_karpenter():
+    below, above = synthesized_example("two_stacks")
+    exports = [one["Export"]["Name"] for one in below["Outputs"].values() if "Export" in one]
+    assert "Below-karpenter-shared" in exports
+    assert {"Fn::ImportValue": "Below-karpenter-shared"} in [one["Value"] for one in above["Outputs"].values()]
+
+
+def test_a_stack_of_its_own_exports_nothing(default):
+    assert "Fn::ImportValue" not in str(default.template)
+    assert not any("Export" in output for output in default.template["Outputs"].values())

@@ -205,7 +205,12 @@ def test_every_pool_is_a_class_and_a_node_pool_that_names_it(shape_name):
     for name in pools:
         ref = manifests["NodePool", name]["spec"]["template"]["spec"]["nodeClassRef"]
         assert ref == {"group": "karpenter.k8s.aws", "kind": "EC2NodeClass", "name": name}
-        role = manifests["EC2NodeClass", name]["spec"]["role"]
+        spec = manifests["EC2NodeClass", name]["spec"]
+        role = spec.get("role", "")
+        if shape_name == "isolated":
+            profile = shape.graph.resources[spec["instanceProfile"].strip("<>")]
+            (ref,) = profile["Properties"]["Roles"]
+            role = f"<{ref['Ref']}>"
         if shape_name == "taken-over":
             assert role == "their-nodes"
         else:
@@ -275,3 +280,9 @@ def test_the_drain_may_look_at_instances_of_its_region_and_call_itself_and_no_mo
     }
     assert actions['"lambda:InvokeFunction"']["Resource"] == {"Fn::GetAtt": [handler, "Arn"]}
     assert "aws:RequestedRegion" in json.dumps(actions['"ec2:DescribeInstances"'])
+
+
+def test_nodes_may_send_to_each_other_as_efa_asks(default):
+    rule = default.only("AWS::EC2::SecurityGroupEgress")
+    assert rule["GroupId"] == rule["DestinationSecurityGroupId"]
+    assert rule["IpProtocol"] == "-1"

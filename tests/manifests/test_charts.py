@@ -67,7 +67,7 @@ def test_merging_leaves_what_it_merged_alone():
     [
         ("1.14.3", "ignoreDRARequests", False, "false"),
         ("1.14.3", "vmMemoryOverheadPercent", 0, "0"),
-        ("1.14.3", "isolatedVPC", True, True),
+        ("1.14.3", "enableZonalShift", True, True),
         ("1.15.1", "ignoreDRARequests", False, False),
         ("1.15.1", "disableDryRun", False, "false"),
     ],

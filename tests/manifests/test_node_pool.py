@@ -5,6 +5,7 @@ import pytest
 
 from karpenter_gpu import AmiAlias, Budget, GpuPool, Taint
 from karpenter_gpu.manifests.node_pool import node_pool
+from karpenter_gpu.settings.rest import OWNED_REQUIREMENTS, POOL_OWNED, REQUIREMENTS
 
 POOL = GpuPool(name="inference", gpu_names=("l4",), gpu_limit=8)
 
@@ -88,3 +89,59 @@ def test_bottlerocket_nodes_do_not_call_a_second_device_plugin():
     }
     bottle = node_pool(replace(POOL, ami=AmiAlias(alias="bottlerocket@1.62.0")))
     assert bottle["spec"]["template"]["metadata"]["labels"] == {}
+
+
+def test_startup_taints_are_apart_from_those_that_stay():
+    pool = replace(
+        POOL, startup_taints=(Taint(key="node.cilium.io/agent-not-ready", value="true", effect="NoExecute"),)
+    )
+    spec = node_pool(pool)["spec"]["template"]["spec"]
+    assert spec["startupTaints"] == [{"key": "node.cilium.io/agent-not-ready", "value": "true", "effect": "NoExecute"}]
+    assert [taint["key"] for taint in spec["taints"]] == ["nvidia.com/gpu"]
+    assert "startupTaints" not in node_pool(POOL)["spec"]["template"]["spec"]
+
+
+def test_the_rest_of_a_node_pool_is_merged_and_its_requirements_are_added():
+    rule = {"key": "karpenter.k8s.aws/instance-memory", "operator": "Gt", "values": ["65536"]}
+    pool = replace(
+        POOL,
+        pool_spec={
+            "limits": {"cpu": "512"},
+            "template": {"metadata": {"annotations": {"a": "b"}}, "spec": {"requirements": [rule]}},
+        },
+    )
+    spec, plain = node_pool(pool)["spec"], node_pool(POOL)["spec"]
+    assert spec["limits"] == {"nvidia.com/gpu": "8", "cpu": "512"}
+    assert spec["template"]["metadata"] == {**plain["template"]["metadata"], "annotations": {"a": "b"}}
+    assert spec["template"]["spec"]["requirements"] == [*plain["template"]["spec"]["requirements"], rule]
+
+
+EVERYTHING = GpuPool(
+    name="all",
+    gpu_names=("l4",),
+    instance_families=("g6",),
+    instance_types=("g6.xlarge",),
+    gpu_counts=(1,),
+    zones=("eu-west-1a",),
+    gpu_limit=8,
+    weight=1,
+    labels={"a": "b"},
+    taints=(Taint(key="a"),),
+    startup_taints=(Taint(key="b"),),
+    budgets=(Budget(nodes="1"),),
+    termination_grace_period="1h",
+)
+
+
+def paths(document, above=()):
+    for key, value in document.items():
+        if isinstance(value, dict) and (*above, key) not in POOL_OWNED:
+            yield from paths(value, (*above, key))
+        else:
+            yield (*above, key)
+
+
+def test_all_that_a_pool_has_from_its_settings_is_refused_beside_them():
+    spec = node_pool(EVERYTHING)["spec"]
+    assert set(paths(spec)) - set(POOL_OWNED) == {REQUIREMENTS}
+    assert {rule["key"] for rule in spec["template"]["spec"]["requirements"]} == set(OWNED_REQUIREMENTS)

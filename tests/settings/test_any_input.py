@@ -55,6 +55,18 @@ PATHS = [
     *(f"karpenter.feature_gates.{field.name}" for field in dataclasses.fields(karpenter_gpu.FeatureGates)),
     *(f"device_plugin.{field.name}" for field in dataclasses.fields(karpenter_gpu.DevicePlugin)),
     *(f"pools.inference.{field.name}" for field in dataclasses.fields(karpenter_gpu.GpuPool)),
+    *(f"pools.inference.kubelet.{field.name}" for field in dataclasses.fields(karpenter_gpu.Kubelet)),
+    *(
+        f"pools.inference.{path}"
+        for path in (
+            "class_spec.kubelet",
+            "class_spec.x.y",
+            "pool_spec.template",
+            "pool_spec.template.spec.requirements",
+            "startup_taints.0.key",
+        )
+    ),
+    "cluster.addon_values.vpc-cni",
     *(f"pools.inference.budgets.0.{field.name}" for field in dataclasses.fields(karpenter_gpu.Budget)),
     *(f"pools.inference.taints.0.{field.name}" for field in dataclasses.fields(karpenter_gpu.Taint)),
     *(f"pools.inference.ami.{name}" for name in ("alias", "ssm_parameter", "ami_ids", "family")),

@@ -123,3 +123,33 @@ def test_a_private_range_never_reaches_the_public_endpoint():
 )
 def test_what_is_said_of_a_cluster_that_is_there(given, fault):
     assert fault in fault_of(ExistingCluster, name="x", **given)
+
+
+def test_nodes_are_never_newer_than_their_control_plane_nor_far_behind():
+    def fault(nodes, **more):
+        with pytest.raises(InvalidSettings) as caught:
+            NewCluster(name="x", kubernetes_version="1.36", system_nodes=SystemNodes(kubernetes_version=nodes, **more))
+        return str(caught.value)
+
+    assert fault("1.37").startswith(
+        "system_nodes.kubernetes_version: 1.37 is newer than the control plane's 1.36, and a kubelet must never be"
+    )
+    assert fault("1.32").startswith("system_nodes.kubernetes_version: 1.32 is more than 3 minors older")
+    assert fault("1.35", release_version="1.36.2-20261112").startswith(
+        "system_nodes.release_version: 1.36.2-20261112 is not an image for the nodes' Kubernetes 1.35"
+    )
+    assert NewCluster(name="x", kubernetes_version="1.36", system_nodes=SystemNodes(kubernetes_version="1.33"))
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        ({"cni": {}}, "addon_values: 'cni' is not an add-on of this stack; there are vpc-cni, kube-proxy, coredns"),
+        ({"coredns": 3}, "addon_values.coredns: 3 is not a mapping of the add-on's values"),
+        ({"coredns": {"a": {"b": None}}}, "addon_values.coredns.a.b: is null, which says nothing"),
+    ],
+)
+def test_values_for_addons_are_documents_for_addons_that_exist(given, fault):
+    with pytest.raises(InvalidSettings) as caught:
+        NewCluster(name="x", addon_values=given)
+    assert str(caught.value).startswith(fault)

@@ -84,3 +84,37 @@ def test_only_gates_that_were_chosen_are_passed_on():
 
 def test_every_gate_of_the_matrix_is_a_setting():
     assert {field.name for field in fields(FeatureGates)} == set(FEATURE_GATES)
+
+
+ALLOW = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        (
+            {"instance_profile": "nodes"},
+            "instance_profile: 'nodes' has a role, and nothing says which must be let into",
+        ),
+        ({"volume_key_arn": "alias/ebs"}, "volume_key_arn: 'alias/ebs' is not the ARN of a KMS key, as in arn:aws:kms"),
+        (
+            {"node_statements": (ALLOW,), "node_role_arn": "arn:aws:iam::111122223333:role/x"},
+            "node_statements: are given with node_role_arn, a role to which nothing is attached; leave one out",
+        ),
+        (
+            {"controller_statements": ({**ALLOW, "Effect": "allow"},)},
+            "controller_statements.0: 'allow' is not an Effect",
+        ),
+        ({"controller_statements": ({**ALLOW, "Principal": "*"},)}, "controller_statements.0: 'Principal' is not in a"),
+        (
+            {"controller_statements": ({**ALLOW, "NotAction": "*"},)},
+            "controller_statements.0: needs Action or NotAction",
+        ),
+        ({"controller_statements": ({**ALLOW, "Action": []},)}, "controller_statements.0: [] is not what Action takes"),
+    ],
+)
+def test_keys_profiles_and_statements_that_iam_would_refuse_are_refused(given, fault):
+    with pytest.raises(InvalidSettings) as caught:
+        KarpenterSettings(**given)
+    (found,) = caught.value.faults
+    assert str(found).startswith(fault)

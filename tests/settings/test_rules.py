@@ -9,6 +9,7 @@ from karpenter_gpu import (
     AmiIds,
     AmiParameter,
     Budget,
+    DevicePlugin,
     ExistingCluster,
     FeatureGates,
     GpuPool,
@@ -386,6 +387,28 @@ def test_a_pool_in_a_zone_without_subnets_is_refused():
     assert said(rules.pools_reach_the_network([pool(zones=("eu-west-1a",))], cluster)) == []
 
 
+def test_a_pools_zone_needs_the_zones_of_the_vpc_to_be_named():
+    (fault,) = said(rules.pools_reach_the_network([pool(zones=("us-east-1f",))], NewCluster(name="x")))
+    assert fault.startswith("pools.p.zones: us-east-1f may have no subnet: the VPC is made in whichever zones")
+    assert "name its zones in cluster.network.availability_zones" in fault
+
+
+@pytest.mark.parametrize(
+    ("version", "policy", "day", "count"),
+    [
+        ("1.33", "STANDARD", date(2026, 7, 29), 0),
+        ("1.33", "STANDARD", date(2026, 7, 30), 1),
+        ("1.33", "EXTENDED", date(2026, 7, 30), 0),
+        ("1.37", "STANDARD", date(2026, 7, 30), 0),
+    ],
+)
+def test_extended_support_is_paid_only_when_that_is_said(version, policy, day, count):
+    cluster = NewCluster(name="x", kubernetes_version=version, upgrade_policy=policy)
+    found = said(rules.support_is_chosen(cluster, day))
+    assert len(found) == count
+    assert all("cluster.upgrade_policy: Kubernetes 1.33 left standard support on 2026-07-29" in one for one in found)
+
+
 def test_one_name_for_both_roles_is_refused():
     settings = KarpenterSettings(node_role_name="same", controller_role_name="same")
     (fault,) = said(rules.role_names_fit("x", settings))
@@ -444,7 +467,7 @@ def test_what_is_of_one_region_needs_the_region(given, where):
 
 
 @pytest.mark.parametrize(
-    ("gateways", "region", "count"), [(2, None, 0), (3, None, 1), (3, "eu-west-1", 0), (4, "eu-west-1", 1)]
+    ("gateways", "region", "count"), [(3, None, 0), (4, None, 1), (3, "eu-west-1", 0), (3, "us-west-1", 1)]
 )
 def test_nat_gateways_are_no_more_than_the_zones(gateways, region, count):
     cluster = NewCluster(name="x", network=NewVpc(nat_gateways=gateways))
@@ -638,3 +661,27 @@ def test_an_administrator_of_another_account_is_warned_of():
     cluster = NewCluster(name="x", admins=(ROLE.format("aws", "444455556666", "ops"),))
     made = Platform(cluster=cluster, pools=[], account=OURS, region="eu-west-1")
     assert any("is of account 444455556666, and the stack of 111122223333" in text for _, text in made.warnings(TODAY))
+
+
+MIRROR = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
+MIRRORED = {
+    "charts": f"oci://{MIRROR}/karpenter",
+    "values": {"controller": {"image": {"repository": f"{MIRROR}/karpenter/controller"}}},
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "plugin", "faults"),
+    [
+        ({}, {}, ["karpenter.charts", "karpenter.values.controller.image.repository", "device_plugin.image"]),
+        (MIRRORED, {"enabled": False}, []),
+        (MIRRORED, {"image": f"{MIRROR}/nvidia/k8s-device-plugin"}, []),
+        ({**MIRRORED, "version": "1.8.7"}, {"enabled": False}, ["karpenter.version"]),
+        ({**MIRRORED, "version": "1.8.8"}, {"enabled": False}, []),
+        ({**MIRRORED, "version": "1.6.8"}, {"enabled": False}, []),
+    ],
+)
+def test_an_isolated_cluster_has_everything_from_mirrors(given, plugin, faults):
+    found = said(rules.isolation_fits(KarpenterSettings(isolated=True, **given), DevicePlugin(**plugin)))
+    assert [fault.partition(":")[0] for fault in found] == faults
+    assert said(rules.isolation_fits(KarpenterSettings(**given), DevicePlugin(**plugin))) == []
