@@ -8,6 +8,7 @@ from typing import Any
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct, IDependable
 
+from karpenter_gpu.cdk.drain import Drain
 from karpenter_gpu.cdk.target import Target
 from karpenter_gpu.manifests.node_class import ec2_node_class
 from karpenter_gpu.manifests.node_overlay import node_overlay
@@ -28,6 +29,9 @@ class GpuPoolManifests(Construct):
         subnet_terms, security_group_terms: Karpenter's selectors.
 
         controller: What must run before the class exists, and after it is gone.
+
+        drain: Gives the gate between the pool and its class: the pool is drained before the class, whose finalizer would
+            wait for its nodes, is deleted.
     """
 
     def __init__(
@@ -41,6 +45,7 @@ class GpuPoolManifests(Construct):
         subnet_terms: Sequence[dict[str, Any]],
         security_group_terms: Sequence[dict[str, Any]],
         controller: IDependable,
+        drain: Drain,
     ) -> None:
         super().__init__(scope, id)
         parameter_ami_id = None
@@ -60,7 +65,10 @@ class GpuPoolManifests(Construct):
             ),
         )
         self.node_class.node.add_dependency(controller)
+        self.drain = drain.of_pool(self, "Drain", pool.name)
+        self.drain.node.add_dependency(self.node_class)
         self.node_pool = cluster.manifest(self, "NodePool", node_pool(pool))
+        self.node_pool.node.add_dependency(self.drain)
         if overlay := node_overlay(pool):
             self.node_overlay = cluster.manifest(self, "NodeOverlay", overlay)
             self.node_overlay.node.add_dependency(controller)

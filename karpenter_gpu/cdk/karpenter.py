@@ -218,13 +218,20 @@ class Karpenter(Construct):
             self._nodes, self._nodes.access, self._interruption, self._controller_role, self._discovery
         )
         self._plugin = DevicePluginDaemonSet(self, "DevicePlugin", plugin=device_plugin, cluster=self._cluster)
-        self._drain = Drain(self, "Drain", cluster_name=self._cluster.name, timeout=self._settings.drain_timeout)
+        self._drain = Drain(self, "Drain", cluster=self._cluster, settings=self._settings)
         self._drain.resource.node.add_dependency(self._plugin, self.charts.controller)
+        # Deleted when the controller is gone, which removes its own things, and before the node role and the nodes' group.
+        # A Karpenter that was adopted may have templates and profiles of NodeClasses that stay.
+        kinds = ("interfaces",) if self._settings.adopt else ("interfaces", "templates", "profiles")
+        swept = self._drain.sweep(self, "Sweep", *kinds)
+        swept.node.add_dependency(self._nodes, self._discovery)
+        self._swept = swept
+        self.charts.crds.node.add_dependency(swept)
         self.start_after(*self._cluster.nodes())
 
     def _attach(self) -> None:
         """What a cluster needs on which there may be more than this app made."""
-        checked: list[IConstruct] = [self._nodes.access, self.charts.crds, self._plugin]
+        checked: list[IConstruct] = [self._nodes.access, self.charts.crds, self._plugin, *self._drain.on_cluster]
         if self._settings.adopt or not self._cluster.is_made:
             takeover = Takeover(
                 self,
@@ -233,7 +240,7 @@ class Karpenter(Construct):
                 settings=self._settings,
                 queue_name=self.interruption_queue.queue_name,
             )
-            self.charts.crds.node.add_dependency(takeover.resource)
+            self._swept.node.add_dependency(takeover.resource)
             checked.append(takeover)
         if self._cluster.is_made:
             return
@@ -287,10 +294,15 @@ class Karpenter(Construct):
             subnet_terms=self._discovery.subnet_terms,
             security_group_terms=self._discovery.security_group_terms,
             controller=self.charts.controller,
+            drain=self._drain,
         )
         self._drain.resource.node.add_dependency(manifests.node_class)
-        manifests.node_pool.node.add_dependency(self._drain)
         return manifests
+
+    @property
+    def follow_destroy(self) -> str:
+        """The command that follows, while a destroy waits for nodes, what it waits for."""
+        return self._drain.follow
 
     def start_after(self, *ready: IDependable) -> None:
         """Install Karpenter only when these are there, and delete none of them while it, or a GPU node, is left."""

@@ -91,7 +91,7 @@ def test_nothing_of_the_pool_is_deleted_before_its_nodes_are_gone(template):
     ours = {name for name in graph.resources if name.startswith("Karpenter")}
     after = {name for name in ours if gate in graph.waits_for(name)}
     assert ours - after - {gate} - graph.waits_for(gate) == set()
-    assert all("NodePool" in name for name in after)
+    assert all("NodePool" in name or name in graph.of_type("Custom::KarpenterGpuPoolDrain") for name in after)
 
 
 def test_the_controller_may_run_on_any_node_that_karpenter_did_not_make(template):
@@ -300,3 +300,21 @@ def test_flags_of_the_users_app_change_nothing_of_ours():
     different = {name for name in plain if plain[name] != flagged[name]}
     # The CDK's own event target writes the queue's policy, and a flag joins its statements; they allow the same.
     assert {name for name in different if "QueuePolicy" not in name} == set()
+
+
+def test_instances_may_be_terminated_only_where_that_was_chosen_and_only_the_clusters_pools():
+    def rights(action):
+        stack = own_stack()
+        settings = KarpenterSettings(on_drain_timeout=action)
+        Karpenter(stack, "Karpenter", cluster=own_cluster(stack), cluster_name="training", settings=settings)
+        policies = Template.from_stack(stack).find_resources("AWS::IAM::Policy")
+        drains = [policy["Properties"] for name, policy in policies.items() if name.startswith("KarpenterDrain")]
+        statements = [one for policy in drains for one in policy["PolicyDocument"]["Statement"]]
+        return [one["Condition"] for one in statements if one["Action"] == "ec2:TerminateInstances"]
+
+    assert rights("fail") == []
+    (condition,) = rights("terminate")
+    assert condition == {
+        "StringEquals": {"aws:ResourceTag/kubernetes.io/cluster/training": "owned"},
+        "StringLike": {"aws:ResourceTag/karpenter.sh/nodepool": "*"},
+    }
