@@ -27,6 +27,7 @@ from karpenter_gpu.cdk.existing_facts import EXISTING_CLUSTER, ExistingClusterFa
 from karpenter_gpu.cdk.gpu_pool import GpuPoolManifests
 from karpenter_gpu.cdk.interruption import Interruption
 from karpenter_gpu.cdk.node_role import NodeRole
+from karpenter_gpu.cdk.system_nodes import SystemNodes
 from karpenter_gpu.cdk.takeover import Takeover
 from karpenter_gpu.cdk.target import Target
 from karpenter_gpu.cdk.tokens import known
@@ -74,11 +75,12 @@ class _Given:
 class Karpenter(Construct):
     """Karpenter's controller and everything it and its nodes need; GPU pools are added to it.
 
-    The controller starts after the node groups and Fargate profiles that the cluster has by then, and they outlast the
-    GPU nodes; for nodes made in another way, or later, say `start_after`.
+    The controller starts after the node groups and Fargate profiles of the cluster that the app has, wherever and whenever
+    they are added, and they outlast the GPU nodes; where one cannot, a warning says so. For nodes made in another way, say
+    `start_after`.
 
     Created in this order, and deleted in the reverse: roles, access, queue and rules; CRDs; controller and device
-    plugin; EC2NodeClasses; the drain, which holds a deletion until no node is left; NodePools.
+    plugin; EC2NodeClasses; the drain, which holds a deletion until no node is left; each pool's own drain; NodePools.
 
     Args:
         cluster: Of `aws_eks` or `aws_eks_v2`, made in this app or imported, with kubectl and with nodes on which the
@@ -227,7 +229,7 @@ class Karpenter(Construct):
         swept.node.add_dependency(self._nodes, self._discovery)
         self._swept = swept
         self.charts.crds.node.add_dependency(swept)
-        self.start_after(*self._cluster.nodes())
+        self._system_nodes = SystemNodes(self, self._cluster, (self.charts.crds, self._plugin))
 
     def _attach(self) -> None:
         """What a cluster needs on which there may be more than this app made."""
@@ -306,6 +308,7 @@ class Karpenter(Construct):
 
     def start_after(self, *ready: IDependable) -> None:
         """Install Karpenter only when these are there, and delete none of them while it, or a GPU node, is left."""
+        self._system_nodes.said += ready
         self.charts.crds.node.add_dependency(*ready)
         self._plugin.node.add_dependency(*ready)
 

@@ -13,6 +13,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 from aws_cdk.assertions import Template
 from aws_cdk.lambda_layer_kubectl_v36 import KubectlV36Layer
+from constructs import Construct
 
 from tests.graph import Graph
 from tests.shapes import ACCOUNT, CONTEXT, PLAIN
@@ -318,3 +319,72 @@ def test_instances_may_be_terminated_only_where_that_was_chosen_and_only_the_clu
         "StringEquals": {"aws:ResourceTag/kubernetes.io/cluster/training": "owned"},
         "StringLike": {"aws:ResourceTag/karpenter.sh/nodepool": "*"},
     }
+
+
+def nodes_of(scope, cluster_name):
+    return eks.CfnNodegroup(
+        scope,
+        "Nodes",
+        cluster_name=cluster_name,
+        node_role="arn:aws:iam::111122223333:role/nodes",
+        subnets=["subnet-0123456789abcdef0"],
+    )
+
+
+def warnings_of(scope):
+    return [str(entry.data) for entry in scope.node.metadata if entry.type == "aws:cdk:warning"]
+
+
+@pytest.mark.parametrize("name", ["training", None], ids=["its name", "a reference"])
+def test_nodes_that_are_added_after_karpenter_and_elsewhere_outlast_the_gpu_nodes(name):
+    stack = own_stack()
+    cluster = own_cluster(stack)
+    Karpenter(stack, "Karpenter", cluster=cluster, cluster_name="training")
+    late = nodes_of(stack, name or cluster.cluster_name)
+    graph = Graph(Template.from_stack(stack).to_json())
+    (gate,) = graph.of_type("Custom::KarpenterGpuDrain")
+    assert stack.get_logical_id(late) in graph.waits_for(gate)
+
+
+def test_nodes_of_another_cluster_are_not_waited_for():
+    stack = own_stack()
+    Karpenter(stack, "Karpenter", cluster=own_cluster(stack), cluster_name="training")
+    late = nodes_of(stack, "other")
+    graph = Graph(Template.from_stack(stack).to_json())
+    (gate,) = graph.of_type("Custom::KarpenterGpuDrain")
+    assert stack.get_logical_id(late) not in graph.waits_for(gate)
+
+
+def test_nodes_that_a_destroy_must_delete_first_are_warned_of_and_the_way_out_is_said():
+    stack = own_stack()
+    cluster = own_cluster(stack)
+    karpenter = Karpenter(stack, "Karpenter", cluster=cluster, cluster_name="training")
+    nodes_of(cdk.Stack(stack.node.root, "Above"), cluster.cluster_name)
+    after = nodes_of(Construct(stack, "Later"), cluster.cluster_name)
+    after.node.add_dependency(karpenter)
+    stack.node.root.synth()
+    first, second = sorted(warnings_of(karpenter))
+    assert "Above/Nodes is in stack Above, which depends on this one" in first
+    assert "Own/Later/Nodes depends on Karpenter, so a destroy deletes it before the GPU nodes are gone" in second
+
+
+def test_nodes_of_a_stack_that_goes_first_anyway_are_waited_for():
+    below = own_stack()
+    cluster = own_cluster(below)
+    nodes, above = cdk.Stack(below.node.root, "Middle"), cdk.Stack(below.node.root, "Above")
+    karpenter = Karpenter(above, "Karpenter", cluster=cluster, cluster_name="training")
+    nodes_of(nodes, cluster.cluster_name)
+    below.node.root.synth()
+    assert nodes in above.dependencies
+    assert warnings_of(karpenter) == []
+
+
+@pytest.mark.parametrize("said", [False, True])
+def test_a_cluster_without_nodes_is_warned_of_unless_what_makes_them_is_said(said):
+    stack = own_stack()
+    cluster = own_cluster(stack, default_capacity=0)
+    karpenter = Karpenter(stack, "Karpenter", cluster=cluster, cluster_name="training")
+    if said:
+        karpenter.start_after(Construct(stack, "Makes"))
+    stack.node.root.synth()
+    assert ["no node group or Fargate profile" in one for one in warnings_of(karpenter)] == ([] if said else [True])
