@@ -89,6 +89,7 @@ def _no_repeats(values: tuple[T, ...]) -> tuple[T, ...]:
 # A list in JSON, a list or tuple in Python.
 Listed: TypeAlias = list[T] | tuple[T, ...]
 
+
 def _account(text: str) -> str:
     if not re.fullmatch(r"[0-9]{12}", text):
         raise ValueError(f"{text!r} is not an AWS account; accounts have twelve digits")

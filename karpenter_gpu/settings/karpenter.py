@@ -146,7 +146,7 @@ class KarpenterSettings:
     adopt: bool = False
     on_fargate: bool = False
     drain_timeout: Duration = default(timedelta(minutes=45))
-    on_drain_timeout: Literal["fail", "terminate"] = default(FAIL)
+    on_drain_timeout: Literal["fail", "terminate"] = FAIL
 
     one_by_one: ClassVar[bool] = True
 
