@@ -152,14 +152,14 @@ class Scene:
         return self.plane.kube
 
     def pools(self) -> list[Pool]:
-        """The cluster's GPU_RESOURCE pools, in the order in which Karpenter prefers them.
+        """The cluster's GPU_RESOURCE pools, in the order in which Karpenter prefers them; none that is retired by a limit of 0.
 
         Raises:
             StoryFailed: There is none.
         """
-        found = [pool for one in self.kube.items(NODEPOOLS) if (pool := Pool(one)).is_gpu]
+        found = [pool for one in self.kube.items(NODEPOOLS) if (pool := Pool(one)).is_gpu and pool.gpu_limit != 0]
         if not found:
-            raise StoryFailed("the cluster has no NodePool for GPUs")
+            raise StoryFailed("the cluster has no NodePool that may launch GPUs")
         return sorted(found, key=lambda pool: -(pool.weight or 0))
 
     def pool(self, wanted: Callable[[Pool], bool]) -> Pool | None:

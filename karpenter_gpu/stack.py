@@ -204,6 +204,7 @@ class EksGpuStack(Stack):
                 f"kubectl logs -f -l app.kubernetes.io/instance=karpenter -n {namespace}",
                 "Run this to follow what Karpenter does",
             ),
+            ("FollowDestroy", self.karpenter.follow_destroy, "Run this to follow what a destroy waits for"),
             (
                 "MostDollarsPerHour",
                 _ceilings(platform),

@@ -138,7 +138,9 @@ def test_nothing_is_asked_where_all_is_said(tmp_path):
 def test_kubectl_is_in_the_vpc_where_the_private_endpoint_is_open(tmp_path):
     inside = Synthesis(tmp_path / "in", account())
     functions = [one for one in inside.of_type("AWS::Lambda::Function") if "VpcConfig" in one]
-    assert len(functions) == 3  # kubectl, the provider of it, and what looks for a Karpenter
+    assert (
+        len(functions) == 4
+    )  # kubectl, its provider, what looks for a Karpenter, and what asks why an instance is alive
     for one in functions:
         assert one["VpcConfig"]["SubnetIds"] == ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"]
     public = CLUSTER | {"ResourcesVpcConfig": {"EndpointPrivateAccess": False}}

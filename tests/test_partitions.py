@@ -7,9 +7,10 @@ import pytest
 
 from tests.shapes import synthesized
 
-# Names of service principals, of audiences and of Kubernetes annotations that are the same in every partition.
+# Names of service principals, of audiences, of Kubernetes annotations and of a tag that are the same in every partition.
 # ec2.amazonaws.com and .cn stand side by side in upstream's own condition on iam:PassRole.
 SAME_EVERYWHERE = {
+    "cluster.k8s.amazonaws.com/name",
     "ec2.amazonaws.com",
     "ec2.amazonaws.com.cn",
     "eks.amazonaws.com",

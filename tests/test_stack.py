@@ -20,6 +20,8 @@ from karpenter_gpu.cdk.network import ENDPOINTS
 from tests.shapes import SHAPES, Shape, synthesized, text_of
 
 GATE = "Custom::KarpenterGpuDrain"
+POOL_GATE = "Custom::KarpenterGpuPoolDrain"
+SWEEP = "Custom::KarpenterGpuSweep"
 
 
 @pytest.fixture(params=SHAPES)
@@ -33,7 +35,7 @@ def test_everything_a_gpu_node_or_karpenter_needs_outlives_the_drain(shape):
     pools = {name for name in shape.graph.resources if "NodePool" in name or "NodeOverlay" in name}
     # The CDK's handler writes on when these are gone; nothing waits for them.
     logs = {name for name in shape.graph.resources if "KubectlProvider" in name and "LogGroup" in name}
-    assert set(shape.graph.resources) - outlives - {gate} == pools | logs
+    assert set(shape.graph.resources) - outlives - {gate} == pools | logs | set(shape.graph.of_type(POOL_GATE))
 
 
 def test_a_destroy_keeps_nothing_but_crds_that_were_taken_over(shape):
@@ -47,6 +49,16 @@ def test_node_pools_are_made_last_and_deleted_first(shape):
     for name in (name for name in shape.graph.resources if "NodePool" in name):
         assert gate in shape.graph.waits_for(name)
         assert not any(name in waits for waits in shape.graph.direct.values())
+
+
+def test_each_pool_has_a_drain_of_its_own_between_it_and_its_class(shape):
+    graph, asked = shape.graph, set()
+    for pool in (name for name in graph.resources if "NodePool" in name):
+        (drain,) = graph.direct[pool] & set(graph.of_type(POOL_GATE))
+        asked.add(graph.resources[drain]["Properties"]["NodePool"])
+        node_class = pool.partition("NodePool")[0] + "NodeClass"
+        assert any(name.startswith(node_class) for name in graph.direct[drain])
+    assert asked == {name for kind, name in shape.manifests() if kind == "NodePool"}
 
 
 def order_of(shape, *types_or_names):
@@ -74,6 +86,15 @@ def order_of(shape, *types_or_names):
         ("ChartsController", "NodeClass"),
         ("DevicePlugin", GATE),
         ("NodeClass", GATE),
+        ("NodeClass", POOL_GATE),
+        (GATE, POOL_GATE),
+        ("KarpenterNodeRole", SWEEP),
+        ("KarpenterDiscovery", SWEEP),
+        (SWEEP, "ChartsController"),
+        (SWEEP, "ChartsCrds"),
+        ("KarpenterReasonsAccess", GATE),
+        ("KarpenterReasonsClusterRole", GATE),
+        ("KarpenterDrainAsk", GATE),
         (GATE, "NodePool"),
         ("EksAdmin", GATE),
         ("AWS::EC2::NatGateway", GATE),
@@ -434,10 +455,12 @@ def test_outputs_say_what_to_do_next(default):
     assert outputs["Kubeconfig"].startswith("aws eks update-kubeconfig --name gpu --region <AWS::Region> --role-arn <")
     assert "nvidia.com/gpu" in outputs["TryGpu"]
     assert outputs["FollowKarpenter"] == "kubectl logs -f -l app.kubernetes.io/instance=karpenter -n kube-system"
+    assert outputs["FollowDestroy"].startswith("aws logs tail <KarpenterDrainLog")
     assert set(outputs) == {
         "Kubeconfig",
         "TryGpu",
         "FollowKarpenter",
+        "FollowDestroy",
         "NodeRoleName",
         "ControllerRoleArn",
         "InterruptionQueueName",

@@ -17,7 +17,7 @@ from botocore.signers import RequestSigner
 
 from eks_rehearsal.cluster.authentication import AWS_AUTH, PREFIX
 from eks_rehearsal.cluster.control_plane import KUBELET_ADDRESS, ControlPlane
-from eks_rehearsal.cluster.kube import ApiError, Document, Kube, condition
+from eks_rehearsal.cluster.kube import STRATEGIC, ApiError, Document, Kube, condition
 from eks_rehearsal.cluster.user_data import Registration, registration
 from eks_rehearsal.errors import RehearsalError
 from eks_rehearsal.labels import GPU_RESOURCE
@@ -41,6 +41,11 @@ NODES_OF_FARGATE = {
     "username": "system:node:{{SessionName}}",
     "groups": ["system:bootstrappers", "system:nodes", "system:node-proxier"],
 }
+# https://kubernetes.io/docs/reference/labels-annotations-taints/#node-cloudprovider-kubernetes-io-shutdown
+SHUT_DOWN = {"key": "node.cloudprovider.kubernetes.io/shutdown", "effect": "NoSchedule"}
+# What the VPC CNI tags its interfaces with.
+INTERFACE_OF_CLUSTER = "cluster.k8s.amazonaws.com/name"
+INTERFACE_OF_INSTANCE = "node.k8s.amazonaws.com/instance_id"
 EFFECTS = {"NO_SCHEDULE": "NoSchedule", "NO_EXECUTE": "NoExecute", "PREFER_NO_SCHEDULE": "PreferNoSchedule"}
 
 
@@ -87,18 +92,31 @@ class Nodes:
             self._sweep(id)
 
     def terminated(self, id: str) -> None:
-        """Take away the node of an instance that is gone, when nobody else did."""
+        """Stop what runs on an instance that is gone, and remove its node when nobody else did."""
         self._gone.add(id)
         self.refusals.pop(id, None)
+        self._power_off(id)
         time.sleep(NODE_GONE_SECONDS)
         self._sweep(id)
 
+    def _power_off(self, id: str) -> None:
+        """End the pods of an instance, and let none come to it: as the cloud controller and the pod collector do, at once."""
+        for plane, node in self._nodes_of(id):
+            name = node["metadata"]["name"]
+            plane.kube.patch(f"/api/v1/nodes/{name}", {"spec": {"taints": [SHUT_DOWN]}}, kind=STRATEGIC)
+            for pod in plane.kube.items("/api/v1/pods", fieldSelector=f"spec.nodeName={name}"):
+                about = pod["metadata"]
+                plane.kube.delete(f"/api/v1/namespaces/{about['namespace']}/pods/{about['name']}?gracePeriodSeconds=0")
+
     def _sweep(self, id: str) -> None:
         """Delete the node of an instance, wherever it is."""
+        for plane, node in self._nodes_of(id):
+            plane.kube.delete(f"/api/v1/nodes/{node['metadata']['name']}")
+
+    def _nodes_of(self, id: str) -> Iterator[tuple[ControlPlane, Document]]:
         for plane in list(self.clusters.values()):
-            for node in plane.kube.items("/api/v1/nodes"):
-                if str(node["spec"].get("providerID", "")).endswith(f"/{id}"):
-                    plane.kube.delete(f"/api/v1/nodes/{node['metadata']['name']}")
+            if node := self.node_of(plane.kube, id):
+                yield plane, node
 
     def instance(self, id: str) -> Document:
         """An instance as EC2 describes it."""
@@ -258,6 +276,25 @@ class Nodes:
                 ) from None
             if error.reason != "AlreadyExists":
                 raise
+        if NODEGROUP_TAG not in {tag["Key"] for tag in instance.get("Tags", [])}:
+            self._make_interface(instance, plane.name)
+
+    def _make_interface(self, instance: Document, cluster: str) -> None:
+        """Make the interface that the VPC CNI holds ready for more pods, and that stays when a node goes quickly.
+
+        https://github.com/aws/amazon-vpc-cni-k8s/issues/608: here it always stays, so that a destroy must remove it.
+        """
+        tags = {INTERFACE_OF_CLUSTER: cluster, INTERFACE_OF_INSTANCE: instance["InstanceId"]}
+        self.aws().client("ec2").create_network_interface(
+            SubnetId=instance["SubnetId"],
+            Groups=[group["GroupId"] for group in instance["SecurityGroups"]],
+            TagSpecifications=[
+                {
+                    "ResourceType": "network-interface",
+                    "Tags": [{"Key": key, "Value": value} for key, value in tags.items()],
+                }
+            ],
+        )
 
     def _told(self, instance: Document) -> tuple[Registration, ControlPlane]:
         """How the instance is to register, and where."""

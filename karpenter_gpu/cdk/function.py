@@ -1,4 +1,4 @@
-"""A function of ours that runs at deployment and at deletion, and the resource that calls it."""
+"""The functions of this package, and the resources that call them at deployment and at deletion."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from aws_cdk import CustomResource, Duration, RemovalPolicy
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
-from constructs import Construct
+from constructs import Construct, IDependable
 
 from karpenter_gpu.cdk.nag import acknowledge, managed_policy
 
 _HANDLERS = Path(__file__).parent / "functions"
 
 
-class DeployFunction(Construct):
-    """A Lambda function of this package, its log, its role, and the custom resource that is its one caller.
+class PackageFunction(Construct):
+    """A Lambda function of this package, its log and its role.
 
     Args:
         handler: Its module in `functions/`.
@@ -29,11 +29,7 @@ class DeployFunction(Construct):
 
         wide: Resources with a `*` among those, as cdk-nag names them, and why they must be so.
 
-        resource_type, properties: Of the custom resource.
-
-        calls_itself: Whether it goes on in another call of itself when its time is up.
-
-        network: The subnets and security groups in which it runs. Left out: outside any VPC.
+        network: The subnets and security groups in which it runs. Default: outside any VPC.
     """
 
     def __init__(
@@ -45,19 +41,18 @@ class DeployFunction(Construct):
         description: str,
         statements: Sequence[iam.PolicyStatement],
         wide: Mapping[str, str],
-        resource_type: str,
-        properties: Mapping[str, Any],
-        calls_itself: bool = False,
         network: lambda_.CfnFunction.VpcConfigProperty | None = None,
     ) -> None:
         super().__init__(scope, id)
-        log = logs.LogGroup(self, "Log", retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY)
+        self.log = log = logs.LogGroup(
+            self, "Log", retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY
+        )
         self.role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
         look = iam.Policy(self, "Look", roles=[self.role])
         look.add_statements(*statements)
         for resource, because in wide.items():
             acknowledge(look, "IAM5", f"Resource::{resource}", because=because)
-        function = lambda_.Function(
+        self.function = function = lambda_.Function(
             self,
             "Handler",
             description=description,
@@ -84,18 +79,49 @@ class DeployFunction(Construct):
             )
         write = iam.Policy(self, "WriteLog", roles=[self.role])
         log.grant_write(write)
-        self.resource = CustomResource(
-            self,
-            "Resource",
-            resource_type=resource_type,
-            service_token=function.function_arn,
-            properties=dict(properties),
-            service_timeout=Duration.minutes(60),
-        )
-        self.resource.node.add_dependency(look, write)
+        # What a caller waits for, so that the function can do what it must.
+        self.needed: list[IDependable] = [look, write]
+
+
+class DeployFunction(PackageFunction):
+    """A function of this package with the custom resource that calls it.
+
+    Args:
+        resource_type, properties: Of the custom resource.
+
+        calls_itself: Whether it goes on in another call of itself when its time is up.
+
+        function: What `PackageFunction` takes.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        resource_type: str,
+        properties: Mapping[str, Any],
+        calls_itself: bool = False,
+        **function: Any,
+    ) -> None:
+        super().__init__(scope, id, **function)
         if calls_itself:
             # Apart from the role's other policy, because the function waits for that one and this one for the function.
             more = iam.Policy(self, "GoOn", roles=[self.role])
-            invoke = iam.PolicyStatement(actions=["lambda:InvokeFunction"], resources=[function.function_arn])
+            invoke = iam.PolicyStatement(actions=["lambda:InvokeFunction"], resources=[self.function.function_arn])
             more.add_statements(invoke)
-            self.resource.node.add_dependency(more)
+            self.needed.append(more)
+        self.resource = self.call(self, "Resource", resource_type=resource_type, properties=properties)
+
+    def call(self, scope: Construct, id: str, *, resource_type: str, properties: Mapping[str, Any]) -> CustomResource:
+        """A custom resource that calls the function."""
+        resource = CustomResource(
+            scope,
+            id,
+            resource_type=resource_type,
+            service_token=self.function.function_arn,
+            properties=dict(properties),
+            service_timeout=Duration.minutes(60),
+        )
+        resource.node.add_dependency(*self.needed)
+        return resource

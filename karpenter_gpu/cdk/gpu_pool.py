@@ -8,6 +8,7 @@ from typing import Any
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct, IDependable
 
+from karpenter_gpu.cdk.drain import Drain
 from karpenter_gpu.cdk.target import Target
 from karpenter_gpu.manifests.node_class import ec2_node_class
 from karpenter_gpu.manifests.node_overlay import node_overlay
@@ -32,6 +33,8 @@ class GpuPoolManifests(Construct):
         instance_profile: The nodes', where it is not Karpenter that makes it.
 
         volume_key_arn: KMS key of the volumes.
+        drain: Gives the gate between the pool and its class: the pool is drained before the class, whose finalizer would
+            wait for its nodes, is deleted.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class GpuPoolManifests(Construct):
         controller: IDependable,
         instance_profile: str | None = None,
         volume_key_arn: str | None = None,
+        drain: Drain,
     ) -> None:
         super().__init__(scope, id)
         parameter_ami_id = None
@@ -68,7 +72,10 @@ class GpuPoolManifests(Construct):
             ),
         )
         self.node_class.node.add_dependency(controller)
+        self.drain = drain.of_pool(self, "Drain", pool.name)
+        self.drain.node.add_dependency(self.node_class)
         self.node_pool = cluster.manifest(self, "NodePool", node_pool(pool))
+        self.node_pool.node.add_dependency(self.drain)
         if overlay := node_overlay(pool):
             self.node_overlay = cluster.manifest(self, "NodeOverlay", overlay)
             self.node_overlay.node.add_dependency(controller)

@@ -28,6 +28,7 @@ from karpenter_gpu.cdk.gpu_pool import GpuPoolManifests
 from karpenter_gpu.cdk.interruption import Interruption
 from karpenter_gpu.cdk.node_role import NodeRole
 from karpenter_gpu.cdk.own_statements import own_statements
+from karpenter_gpu.cdk.system_nodes import SystemNodes
 from karpenter_gpu.cdk.takeover import Takeover
 from karpenter_gpu.cdk.target import Target
 from karpenter_gpu.cdk.tokens import known
@@ -75,11 +76,12 @@ class _Given:
 class Karpenter(Construct):
     """Karpenter's controller and everything it and its nodes need; GPU pools are added to it.
 
-    The controller starts after the node groups and Fargate profiles that the cluster has by then, and they outlast the
-    GPU nodes; for nodes made in another way, or later, say `start_after`.
+    The controller starts after the node groups and Fargate profiles of the cluster that the app has, wherever and whenever
+    they are added, and they outlast the GPU nodes; where one cannot, a warning says so. For nodes made in another way, say
+    `start_after`.
 
     Created in this order, and deleted in the reverse: roles, access, queue and rules; CRDs; controller and device
-    plugin; EC2NodeClasses; the drain, which holds a deletion until no node is left; NodePools.
+    plugin; EC2NodeClasses; the drain, which holds a deletion until no node is left; each pool's own drain; NodePools.
 
     Args:
         cluster: Of `aws_eks` or `aws_eks_v2`, made in this app or imported, with kubectl and with nodes on which the
@@ -227,9 +229,16 @@ class Karpenter(Construct):
             self._nodes, self._nodes.access, self._interruption, self._controller_role, self._discovery
         )
         self._plugin = DevicePluginDaemonSet(self, "DevicePlugin", plugin=device_plugin, cluster=self._cluster)
-        self._drain = Drain(self, "Drain", cluster_name=self._cluster.name, timeout=self._settings.drain_timeout)
+        self._drain = Drain(self, "Drain", cluster=self._cluster, settings=self._settings)
         self._drain.resource.node.add_dependency(self._plugin, self.charts.controller)
-        self.start_after(*self._cluster.nodes())
+        # Deleted when the controller is gone, which removes its own things, and before the node role and the nodes' group.
+        # A Karpenter that was adopted may have templates and profiles of NodeClasses that stay.
+        kinds = ("interfaces",) if self._settings.adopt else ("interfaces", "templates", "profiles")
+        swept = self._drain.sweep(self, "Sweep", *kinds)
+        swept.node.add_dependency(self._nodes, self._discovery)
+        self._swept = swept
+        self.charts.crds.node.add_dependency(swept)
+        self._system_nodes = SystemNodes(self, self._cluster, (self.charts.crds, self._plugin))
 
     def _hold_the_clusters_stack(self) -> None:
         """Keep the stack that makes the cluster from being deleted before this one, and its GPU nodes.
@@ -249,7 +258,7 @@ class Karpenter(Construct):
 
     def _attach(self) -> None:
         """What a cluster needs on which there may be more than this app made."""
-        checked: list[IConstruct] = [self._nodes.access, self.charts.crds, self._plugin]
+        checked: list[IConstruct] = [self._nodes.access, self.charts.crds, self._plugin, *self._drain.on_cluster]
         if self._settings.adopt or not self._cluster.is_made:
             takeover = Takeover(
                 self,
@@ -258,7 +267,7 @@ class Karpenter(Construct):
                 settings=self._settings,
                 queue_name=self.interruption_queue.queue_name,
             )
-            self.charts.crds.node.add_dependency(takeover.resource)
+            self._swept.node.add_dependency(takeover.resource)
             checked.append(takeover)
         if self._cluster.is_made:
             return
@@ -315,9 +324,9 @@ class Karpenter(Construct):
             controller=self.charts.controller,
             instance_profile=self._instance_profile,
             volume_key_arn=self._settings.volume_key_arn,
+            drain=self._drain,
         )
         self._drain.resource.node.add_dependency(manifests.node_class)
-        manifests.node_pool.node.add_dependency(self._drain)
         return manifests
 
     def _zone_faults(self, pool: GpuPool) -> Iterator[Fault]:
@@ -328,8 +337,14 @@ class Karpenter(Construct):
                 zones = ", ".join(dict.fromkeys(there))
                 yield Fault("zones", f"{zone!r} has no subnet of the nodes, whose zones are {zones}; use one of these")
 
+    @property
+    def follow_destroy(self) -> str:
+        """The command that follows, while a destroy waits for nodes, what it waits for."""
+        return self._drain.follow
+
     def start_after(self, *ready: IDependable) -> None:
         """Install Karpenter only when these are there, and delete none of them while it, or a GPU node, is left."""
+        self._system_nodes.said += ready
         self.charts.crds.node.add_dependency(*ready)
         self._plugin.node.add_dependency(*ready)
 

@@ -26,7 +26,9 @@ MODES: Final = (API, API_AND_CONFIG_MAP, CONFIG_MAP)
 # Groups of nodes that a cluster made in this app may have under it.
 _NODES: Final = (eks_v1.Nodegroup, eks_v1.FargateProfile, eks_v2.Nodegroup, eks_v2.FargateProfile)
 _NODE_GROUPS: Final = (eks_v1.CfnNodegroup, eks_v2.CfnNodegroup)
-_SELF_MANAGED: Final = "AWS::AutoScaling::AutoScalingGroup"
+_NODE_KINDS: Final = frozenset(
+    {"AWS::AutoScaling::AutoScalingGroup", "AWS::EKS::FargateProfile", "AWS::EKS::Nodegroup"}
+)
 
 
 class Target:
@@ -115,13 +117,25 @@ class Target:
         """The function of the provider that was given; None where that is another stack's."""
         return self.cluster.kubectl_provider.node.try_find_child("Handler")
 
-    def nodes(self) -> Iterator[Construct]:
-        """The node groups that this app has put under the cluster by now."""
-        for child in self.cluster.node.find_all() if self.is_made else ():
-            if isinstance(child, _NODES) or (
-                isinstance(child, CfnResource) and child.cfn_resource_type == _SELF_MANAGED
-            ):
-                yield child
+    def nodes(self) -> list[Construct]:
+        """The node groups and Fargate profiles of the cluster that this app has by now, under it or anywhere else."""
+        found: list[Construct] = []
+        for one in self.cluster.node.root.node.find_all():
+            is_inner = any(one.node.path.startswith(f"{outer.node.path}/") for outer in found)
+            if not is_inner and (isinstance(one, _NODES) or _kind(one) in _NODE_KINDS) and self._has(one):
+                found.append(one)
+        return found
+
+    def _has(self, nodes: Construct) -> bool:
+        """Whether nodes are this cluster's: under it, or of its name."""
+        if self.is_made and nodes.node.path.startswith(f"{self.cluster.node.path}/"):
+            return True
+        named = {getattr(one, "cluster_name", None) for one in nodes.node.find_all()}
+        return bool(named & {self.name, self.cluster_name})
+
+
+def _kind(construct: object) -> str:
+    return construct.cfn_resource_type if isinstance(construct, CfnResource) else ""
 
 
 def is_made(cluster: Any) -> bool:

@@ -31,6 +31,11 @@ ROLE_NAME_LIMIT: Final = 64
 
 # CloudFormation waits for a custom resource for an hour at most.
 LONGEST_DRAIN: Final = timedelta(minutes=58)
+# Which leaves EC2 a quarter of an hour for what is terminated then.
+LONGEST_BEFORE_TERMINATION: Final = timedelta(minutes=45)
+
+FAIL: Final = "fail"
+TERMINATE: Final = "terminate"
 
 # The name that Karpenter's chart gives its service account, and that the controller role's trust names.
 SERVICE_ACCOUNT: Final = "karpenter"
@@ -131,7 +136,10 @@ class KarpenterSettings:
             because CoreDNS may be waiting for its nodes, and gets its role by `irsa`.
 
         drain_timeout: How long a destroy waits for the pools' instances to be gone, before it gives up and names
-            those that are left. At most 58 minutes.
+            those that are left, and why. At most 58 minutes.
+
+        on_drain_timeout: What a destroy does then: `fail`, and keep what Karpenter needs to finish, or `terminate` the
+            instances with their pods; `drain_timeout` is at most 45 minutes then.
 
         isolated: The VPC has no way out but endpoints (docs/private-networks.md): the stack makes the nodes' instance
             profile, which Karpenter could not, Karpenter takes its prices from its own list, and a `NewVpc` has the
@@ -167,6 +175,7 @@ class KarpenterSettings:
     volume_key_arn: str | None = None
     controller_statements: Many[Mapping[str, Any]] = default(())
     node_statements: Many[Mapping[str, Any]] = default(())
+    on_drain_timeout: Literal["fail", "terminate"] = FAIL
 
     one_by_one: ClassVar[bool] = True
 
@@ -188,6 +197,12 @@ class KarpenterSettings:
             yield Fault(
                 "drain_timeout",
                 f"{karpenter_duration(self.drain_timeout)} is not between 1m and 58m, which is what CloudFormation waits for",
+            )
+        if self.on_drain_timeout == TERMINATE and LONGEST_BEFORE_TERMINATION < self.drain_timeout <= LONGEST_DRAIN:
+            yield Fault(
+                "drain_timeout",
+                f"{karpenter_duration(self.drain_timeout)} leaves no time to terminate what is left within the hour that "
+                "CloudFormation waits; give at most 45m, or on_drain_timeout 'fail'",
             )
         yield from (fault.under("values") for fault in value_faults(self.values, self._line))
         yield from self._profile_faults()

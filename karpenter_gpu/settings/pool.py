@@ -178,7 +178,8 @@ class GpuPool:
         zones: Zone names of the stack's region. Left out: every zone with a node subnet.
 
         gpu_limit: The most GPUs the pool may hold. Karpenter checks it before a launch, so launches made at the
-            same moment can exceed it by an instance or so.
+            same moment can exceed it by an instance or so. 0 retires the pool: nothing new is launched, and what runs
+            finishes.
 
         hourly_limit_usd: The most the pool may cost in an hour at the catalogue's on-demand price of us-east-1. It
             becomes a GPU limit by the dearest GPU the pool may launch, so it holds for any mix. With both, the
@@ -236,7 +237,7 @@ class GpuPool:
     architecture: Architecture = "amd64"
     capacity_types: Annotated[Distinct[CapacityType], Field(min_length=1)] = default((SPOT, ON_DEMAND))
     zones: Distinct[str] = default(())
-    gpu_limit: Annotated[int | None, Field(ge=1, le=100_000)] = None
+    gpu_limit: Annotated[int | None, Field(ge=0, le=100_000)] = None
     hourly_limit_usd: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = None
     weight: Annotated[int | None, Field(ge=1, le=100)] = None
     labels: Mapping[LabelKey, LabelValue] = field(default_factory=dict)
@@ -271,7 +272,7 @@ class GpuPool:
         if self.gpu_limit is None and self.hourly_limit_usd is None:
             yield Fault("", "has no ceiling, so one wrong workload could launch without end; give gpu_limit, or "
                         "hourly_limit_usd")  # fmt: skip
-        elif self.types:
+        elif self.types and self.gpu_limit != 0:
             yield from self._ceiling()
 
     @property
@@ -292,7 +293,7 @@ class GpuPool:
     def effective_gpu_limit(self) -> int:
         """The ceiling in GPUs: the smaller of the two that a user can state."""
         limits = [self.gpu_limit] if self.gpu_limit is not None else []
-        if self.hourly_limit_usd is not None:
+        if self.hourly_limit_usd is not None and self.gpu_limit != 0:
             limits.append(Fraction(str(self.hourly_limit_usd)) // self._dearest_gpu_usd)
         return min(limits)
 

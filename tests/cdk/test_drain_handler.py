@@ -1,12 +1,24 @@
 """The handler that holds a deletion, with an EC2 that answers as told."""
 
 import importlib.util
+import io
 import json
-import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
+
+import boto3
 
 HANDLER = Path(__file__).parents[2] / "karpenter_gpu" / "cdk" / "functions" / "drain.py"
+
+
+PROPERTIES = {
+    "ClusterName": "gpu",
+    "TimeoutSeconds": "600",
+    "OnTimeout": "fail",
+    "Namespace": "kube-system",
+    "AskFunction": "ask",
+}
+TERMINATING = PROPERTIES | {"OnTimeout": "terminate"}
 
 
 class World:
@@ -18,12 +30,35 @@ class World:
         self.looks = list(looks)
         self.filters = None
         self.invoked = []
+        self.asked = []
+        self.said = None
+        self.busy = []
+        self.refusal = None
+        self.terminated = []
         self.answers = []
 
-    def client(self, service):
+    def client(self, service, **_):
         if service == "lambda":
-            return SimpleNamespace(invoke=lambda **given: self.invoked.append(given))
-        return SimpleNamespace(get_paginator=lambda _: SimpleNamespace(paginate=self.paginate))
+            return SimpleNamespace(invoke=self.invoke)
+        return SimpleNamespace(
+            get_paginator=lambda _: SimpleNamespace(paginate=self.paginate), terminate_instances=self.terminate
+        )
+
+    def invoke(self, **given):
+        if given["FunctionName"] == "ask":
+            self.asked.append(json.loads(given["Payload"]))
+            if self.said is None:
+                raise RuntimeError("no way into the cluster")
+            return {"Payload": io.BytesIO(json.dumps(self.said).encode())}
+        if self.busy:
+            raise self.busy.pop()
+        self.invoked.append(given)
+        return {}
+
+    def terminate(self, InstanceIds):  # noqa: N803
+        if self.refusal:
+            raise self.refusal
+        self.terminated += InstanceIds
 
     def paginate(self, Filters):  # noqa: N803
         self.filters = Filters
@@ -53,13 +88,12 @@ class World:
             get_remaining_time_in_millis=lambda: (self.remaining_until - self.now) * 1000,
             invoked_function_arn="arn:aws:lambda:eu-west-1:111122223333:function:drain",
             log_stream_name="stream",
+            log_group_name="drains-log",
         )
 
 
 def run(monkeypatch, world, request="Delete", **more):
-    boto3 = ModuleType("boto3")
-    boto3.client = world.client
-    monkeypatch.setitem(sys.modules, "boto3", boto3)
+    monkeypatch.setattr(boto3, "client", world.client)
     monkeypatch.syspath_prepend(HANDLER.parent)
     spec = importlib.util.spec_from_file_location("drain_index", HANDLER)
     index = importlib.util.module_from_spec(spec)
@@ -73,7 +107,7 @@ def run(monkeypatch, world, request="Delete", **more):
         "StackId": "stack",
         "RequestId": "request",
         "LogicalResourceId": "Drain",
-        "ResourceProperties": {"ClusterName": "gpu", "TimeoutSeconds": "600"},
+        "ResourceProperties": PROPERTIES,
         "OldResourceProperties": {"ClusterName": "gpu", "TimeoutSeconds": "60"},
     } | more
     index.handler(event, world.context)
@@ -163,7 +197,7 @@ def test_many_instances_are_counted_and_some_are_named(monkeypatch):
     world = World([[f"i-{n}" for n in range(20)]])
     run(monkeypatch, world)
     assert "20 instance(s)" in world.answers[0]["Reason"]
-    assert "and 12 more" in world.answers[0]["Reason"]
+    assert "and 15 more" in world.answers[0]["Reason"]
     assert len(world.answers[0]["Reason"]) < 1024
 
 
@@ -187,3 +221,88 @@ def test_a_failed_look_at_an_update_is_answered_so_that_nobody_waits_an_hour(mon
     run(monkeypatch, world, "Update", OldResourceProperties=OLD)
     (answer,) = world.answers
     assert (answer["Status"], "denied" in answer["Reason"]) == ("FAILED", True)
+
+
+def test_it_says_why_each_instance_is_alive(monkeypatch):
+    world = World([["i-1", "i-2"]])
+    world.said = {"instances": {"i-1": ["pod a/train has karpenter.sh/do-not-disrupt"]}, "karpenter": []}
+    run(monkeypatch, world)
+    (answer,) = world.answers
+    assert "pod a/train has karpenter.sh/do-not-disrupt (i-1)" in answer["Reason"]
+    assert "aws logs tail drains-log" in answer["Reason"]
+    assert world.asked[0]["Instances"] == {"i-1": "inference", "i-2": "inference"}
+
+
+def test_progress_is_told_every_minute_and_not_at_every_look(monkeypatch, capsys):
+    run(monkeypatch, World([["i-1"]]))
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("waiting for 1 instance(s)")]
+    assert len(told) == 11
+    assert "9 more minutes at most: i-1 (pool inference, running)" in told[1]
+
+
+def test_a_reason_is_never_longer_than_cloudformation_shows_and_still_ends_with_what_to_do(monkeypatch):
+    world = World([[f"i-{n}" for n in range(30)]])
+    world.said = {"instances": {f"i-{n}": [f"pod {n} " + "x" * 200] for n in range(30)}}
+    run(monkeypatch, world)
+    reason = world.answers[0]["Reason"]
+    assert len(reason) <= 1000
+    assert reason.endswith("what Karpenter needs has been kept")
+
+
+def test_a_cluster_deleted_by_hand_is_not_waited_for(monkeypatch):
+    world = World([["i-1"]])
+    world.said = {"cluster": "gone", "karpenter": ["cluster gpu is gone"]}
+    run(monkeypatch, world)
+    (answer,) = world.answers
+    assert answer["Reason"].startswith("1 instance(s) of cluster gpu still run and bill")
+    assert world.now == 1_000_000
+
+
+def test_a_pool_of_its_own_waits_for_its_own_instances_alone(monkeypatch):
+    world = World([[]])
+    run(monkeypatch, world, ResourceProperties=PROPERTIES | {"NodePool": "inference"})
+    assert world.filters[:2] == [
+        {"Name": "tag:kubernetes.io/cluster/gpu", "Values": ["owned"]},
+        {"Name": "tag:karpenter.sh/nodepool", "Values": ["inference"]},
+    ]
+    assert world.answers[0]["PhysicalResourceId"] == "drain-gpu-inference"
+
+
+def test_nothing_is_terminated_unless_that_was_chosen_and_never_before_the_time_is_up(monkeypatch):
+    world = World([["i-1"]])
+    run(monkeypatch, world)
+    assert world.terminated == []
+    chosen = World([["i-1"]] * 60 + [[]], remaining=2000)
+    run(monkeypatch, chosen, ResourceProperties=TERMINATING)
+    assert chosen.terminated == []
+    assert chosen.answers[0]["Status"] == "SUCCESS"
+
+
+def test_what_is_left_is_terminated_waited_for_and_told_where_that_was_chosen(monkeypatch, capsys):
+    world = World([["i-1"]] * 70 + [[]], remaining=2000)
+    run(monkeypatch, world, ResourceProperties=TERMINATING)
+    assert set(world.terminated) == {"i-1"}
+    assert world.answers[0]["Status"] == "SUCCESS"
+    assert "i-1: terminated, because karpenter.on_drain_timeout is 'terminate'" in capsys.readouterr().out
+
+
+def test_what_may_not_be_terminated_fails_the_destroy_with_what_ec2_said(monkeypatch):
+    world = World([["i-1"]], remaining=4000)
+    world.refusal = RuntimeError("termination protection")
+    run(monkeypatch, world, ResourceProperties=TERMINATING)
+    (answer,) = world.answers
+    assert (answer["Status"], "termination protection" in answer["Reason"]) == ("FAILED", True)
+    assert world.now == 1_000_000 + 600 + 13 * 60
+
+
+def test_handing_over_is_tried_again_while_lambda_takes_no_call(monkeypatch):
+    world = World([["i-1"]], remaining=120)
+    world.busy = [RuntimeError("throttled"), RuntimeError("throttled")]
+    run(monkeypatch, world)
+    assert (len(world.invoked), world.answers) == (1, [])
+
+
+def test_a_renamed_cluster_is_looked_at_again_while_ec2_is_throttled(monkeypatch):
+    world = World([RuntimeError("throttled"), []])
+    run(monkeypatch, world, "Update", OldResourceProperties=OLD)
+    assert world.answers[0]["Status"] == "SUCCESS"

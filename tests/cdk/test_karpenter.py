@@ -14,6 +14,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 from aws_cdk.assertions import Template
 from aws_cdk.lambda_layer_kubectl_v36 import KubectlV36Layer
+from constructs import Construct
 
 from tests.forms import synthesized as synthesized_example
 from tests.graph import Graph
@@ -93,7 +94,7 @@ def test_nothing_of_the_pool_is_deleted_before_its_nodes_are_gone(template):
     ours = {name for name in graph.resources if name.startswith("Karpenter")}
     after = {name for name in ours if gate in graph.waits_for(name)}
     assert ours - after - {gate} - graph.waits_for(gate) == set()
-    assert all("NodePool" in name for name in after)
+    assert all("NodePool" in name or name in graph.of_type("Custom::KarpenterGpuPoolDrain") for name in after)
 
 
 def test_the_controller_may_run_on_any_node_that_karpenter_did_not_make(template):
@@ -326,3 +327,90 @@ def test_the_stack_that_makes_the_cluster_cannot_be_deleted_before_the_one_with_
 def test_a_stack_of_its_own_exports_nothing(default):
     assert "Fn::ImportValue" not in str(default.template)
     assert not any("Export" in output for output in default.template["Outputs"].values())
+
+
+def test_instances_may_be_terminated_only_where_that_was_chosen_and_only_the_clusters_pools():
+    def rights(action):
+        stack = own_stack()
+        settings = KarpenterSettings(on_drain_timeout=action)
+        Karpenter(stack, "Karpenter", cluster=own_cluster(stack), cluster_name="training", settings=settings)
+        policies = Template.from_stack(stack).find_resources("AWS::IAM::Policy")
+        drains = [policy["Properties"] for name, policy in policies.items() if name.startswith("KarpenterDrain")]
+        statements = [one for policy in drains for one in policy["PolicyDocument"]["Statement"]]
+        return [one["Condition"] for one in statements if one["Action"] == "ec2:TerminateInstances"]
+
+    assert rights("fail") == []
+    (condition,) = rights("terminate")
+    assert condition == {
+        "StringEquals": {"aws:ResourceTag/kubernetes.io/cluster/training": "owned"},
+        "StringLike": {"aws:ResourceTag/karpenter.sh/nodepool": "*"},
+    }
+
+
+def nodes_of(scope, cluster_name):
+    return eks.CfnNodegroup(
+        scope,
+        "Nodes",
+        cluster_name=cluster_name,
+        node_role="arn:aws:iam::111122223333:role/nodes",
+        subnets=["subnet-0123456789abcdef0"],
+    )
+
+
+def warnings_of(scope):
+    return [str(entry.data) for entry in scope.node.metadata if entry.type == "aws:cdk:warning"]
+
+
+@pytest.mark.parametrize("name", ["training", None], ids=["its name", "a reference"])
+def test_nodes_that_are_added_after_karpenter_and_elsewhere_outlast_the_gpu_nodes(name):
+    stack = own_stack()
+    cluster = own_cluster(stack)
+    Karpenter(stack, "Karpenter", cluster=cluster, cluster_name="training")
+    late = nodes_of(stack, name or cluster.cluster_name)
+    graph = Graph(Template.from_stack(stack).to_json())
+    (gate,) = graph.of_type("Custom::KarpenterGpuDrain")
+    assert stack.get_logical_id(late) in graph.waits_for(gate)
+
+
+def test_nodes_of_another_cluster_are_not_waited_for():
+    stack = own_stack()
+    Karpenter(stack, "Karpenter", cluster=own_cluster(stack), cluster_name="training")
+    late = nodes_of(stack, "other")
+    graph = Graph(Template.from_stack(stack).to_json())
+    (gate,) = graph.of_type("Custom::KarpenterGpuDrain")
+    assert stack.get_logical_id(late) not in graph.waits_for(gate)
+
+
+def test_nodes_that_a_destroy_must_delete_first_are_warned_of_and_the_way_out_is_said():
+    stack = own_stack()
+    cluster = own_cluster(stack)
+    karpenter = Karpenter(stack, "Karpenter", cluster=cluster, cluster_name="training")
+    nodes_of(cdk.Stack(stack.node.root, "Above"), cluster.cluster_name)
+    after = nodes_of(Construct(stack, "Later"), cluster.cluster_name)
+    after.node.add_dependency(karpenter)
+    stack.node.root.synth()
+    first, second = sorted(warnings_of(karpenter))
+    assert "Above/Nodes is in stack Above, which depends on this one" in first
+    assert "Own/Later/Nodes depends on Karpenter, so a destroy deletes it before the GPU nodes are gone" in second
+
+
+def test_nodes_of_a_stack_that_goes_first_anyway_are_waited_for():
+    below = own_stack()
+    cluster = own_cluster(below)
+    nodes, above = cdk.Stack(below.node.root, "Middle"), cdk.Stack(below.node.root, "Above")
+    karpenter = Karpenter(above, "Karpenter", cluster=cluster, cluster_name="training")
+    nodes_of(nodes, cluster.cluster_name)
+    below.node.root.synth()
+    assert nodes in above.dependencies
+    assert warnings_of(karpenter) == []
+
+
+@pytest.mark.parametrize("said", [False, True])
+def test_a_cluster_without_nodes_is_warned_of_unless_what_makes_them_is_said(said):
+    stack = own_stack()
+    cluster = own_cluster(stack, default_capacity=0)
+    karpenter = Karpenter(stack, "Karpenter", cluster=cluster, cluster_name="training")
+    if said:
+        karpenter.start_after(Construct(stack, "Makes"))
+    stack.node.root.synth()
+    assert ["no node group or Fargate profile" in one for one in warnings_of(karpenter)] == ([] if said else [True])

@@ -264,22 +264,58 @@ def test_one_call_of_the_drain_lasts_as_long_as_lambda_lets_it(default):
     assert handler["Timeout"] == 900
 
 
-def test_the_drain_may_look_at_instances_of_its_region_and_call_itself_and_no_more(default):
-    policies = [
+def rights_of_the_drain(shape):
+    return [
         statement
-        for name, policy in default.of_type("AWS::IAM::Policy").items()
+        for name, policy in shape.of_type("AWS::IAM::Policy").items()
         if name.startswith("KarpenterDrain")
         for statement in policy["Properties"]["PolicyDocument"]["Statement"]
     ]
-    (handler,) = (name for name in default.of_type("AWS::Lambda::Function") if name.startswith("KarpenterDrain"))
-    actions = {json.dumps(statement["Action"]): statement for statement in policies}
-    assert set(actions) == {
-        '"ec2:DescribeInstances"',
-        '"lambda:InvokeFunction"',
-        '["logs:CreateLogStream", "logs:PutLogEvents"]',
+
+
+def test_the_drain_reads_what_is_left_calls_itself_and_asks_and_changes_only_what_has_the_clusters_tags(default):
+    of_any = {
+        action: statement.get("Condition")
+        for statement in rights_of_the_drain(default)
+        for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
     }
-    assert actions['"lambda:InvokeFunction"']["Resource"] == {"Fn::GetAtt": [handler, "Arn"]}
-    assert "aws:RequestedRegion" in json.dumps(actions['"ec2:DescribeInstances"'])
+    tagged = {action for action, condition in of_any.items() if "aws:ResourceTag/" in json.dumps(condition)}
+    assert tagged == {
+        "ec2:DeleteLaunchTemplate",
+        "ec2:DeleteNetworkInterface",
+        "iam:DeleteInstanceProfile",
+        "iam:RemoveRoleFromInstanceProfile",
+    }
+    assert set(of_any) - tagged == {
+        "ec2:DescribeInstances",
+        "ec2:DescribeLaunchTemplates",
+        "ec2:DescribeNetworkInterfaces",
+        "iam:GetInstanceProfile",
+        "iam:ListInstanceProfiles",
+        "lambda:InvokeFunction",
+        "logs:CreateLogStream",
+        "logs:PutLogEvents",
+    }
+    assert "aws:RequestedRegion" in json.dumps(of_any["ec2:DescribeInstances"])
+
+
+def test_the_drain_calls_itself_and_what_asks_the_cluster_and_no_other_function(default):
+    calls = [one["Resource"] for one in rights_of_the_drain(default) if one["Action"] == "lambda:InvokeFunction"]
+    called = {resource["Fn::GetAtt"][0] for resource in calls}
+    functions = default.graph.of_type("AWS::Lambda::Function")
+    assert called == {one for one in functions if one.startswith(("KarpenterDrain", "KarpenterReasons"))}
+
+
+def test_what_asks_the_cluster_may_list_what_a_drain_waits_for_and_no_secrets(default):
+    manifests = default.manifests()
+    rules = manifests["ClusterRole", "karpenter-gpu-drain"]["rules"]
+    assert {(kind, verb) for rule in rules for kind in rule["resources"] for verb in rule["verbs"]} == {
+        (kind, "list")
+        for kind in ("nodeclaims", "nodepools", "nodes", "poddisruptionbudgets", "pods", "volumeattachments")
+    }
+    (entry,) = (one for name, one in default.of_type("AWS::EKS::AccessEntry").items() if "Reasons" in name)
+    assert entry["Properties"]["KubernetesGroups"] == ["karpenter-gpu-drain"]
+    assert "AccessPolicies" not in entry["Properties"]
 
 
 def test_nodes_may_send_to_each_other_as_efa_asks(default):

@@ -76,6 +76,36 @@ def test_an_instance_that_is_terminated_is_refused_no_longer(launched):
     assert nodes.refusals == {}
 
 
+class Machines:
+    """The API server of a cluster with two nodes and a pod on each."""
+
+    def __init__(self):
+        self.calls = []
+
+    def items(self, path, **query):
+        if path == "/api/v1/nodes":
+            return [{"metadata": {"name": f"ip-{n}"}, "spec": {"providerID": f"aws:///a/i-{n}"}} for n in (1, 2)]
+        name = query["fieldSelector"].removeprefix("spec.nodeName=")
+        return [{"metadata": {"namespace": "kube-system", "name": f"karpenter-on-{name}"}}]
+
+    def patch(self, path, document, **_):
+        self.calls.append((path, document["spec"]["taints"][0]["effect"]))
+
+    def delete(self, path):
+        self.calls.append(path)
+
+
+def test_what_runs_on_an_instance_ends_with_it_before_its_node_is_gone_and_nothing_else_does(monkeypatch):
+    monkeypatch.setattr(module, "NODE_GONE_SECONDS", 0.0)
+    kube = Machines()
+    Nodes(lambda: Aws(""), {"gpu": SimpleNamespace(kube=kube)}).terminated("i-1")
+    assert kube.calls == [
+        ("/api/v1/nodes/ip-1", "NoSchedule"),
+        "/api/v1/namespaces/kube-system/pods/karpenter-on-ip-1?gracePeriodSeconds=0",
+        "/api/v1/nodes/ip-1",
+    ]
+
+
 # aws-auth
 
 ROLE = "arn:aws:iam::123456789012:role/nodes"

@@ -124,7 +124,7 @@ def test_every_fault_of_a_run_is_reported_together():
             "cluster.nmae": "x",
             "cluster.kubernetes_version": "1.34",
             "karpenter.version": "1.6.3",
-            "pools.inference.gpu_limit": "0",
+            "pools.inference.gpu_limit": "-1",
             "pools.inference.zones": "mars-1a",
             "profil": "x",
         }
@@ -169,7 +169,7 @@ def test_another_kind_of_image_takes_the_place_of_the_one_in_the_profile():
 
 def test_faults_between_sound_sections_are_reported_beside_a_section_that_is_not():
     found = faults(
-        **{"cluster.kubernetes_version": "1.34", "karpenter.version": "1.6.3", "pools.inference.gpu_limit": "0"}
+        **{"cluster.kubernetes_version": "1.34", "karpenter.version": "1.6.3", "pools.inference.gpu_limit": "-1"}
     )
     assert [fault.partition(":")[0] for fault in found] == ["pools.inference.gpu_limit", "karpenter.version"]
 

@@ -30,6 +30,11 @@ def fault_of(**given):
             {"drain_timeout": "2h"},
             "drain_timeout: 2h is not between 1m and 58m, which is what CloudFormation waits for",
         ),
+        (
+            {"drain_timeout": "50m", "on_drain_timeout": "terminate"},
+            "drain_timeout: 50m leaves no time to terminate what is left within the hour that CloudFormation waits",
+        ),
+        ({"on_drain_timeout": "wait"}, "on_drain_timeout: 'wait' is not one of 'fail' or 'terminate'"),
         ({"identity": "role"}, "identity: 'role' is not one of 'irsa' or 'pod-identity'"),
         ({"namespace": "Karpenter"}, "namespace: 'Karpenter' is not a DNS label"),
         (

@@ -7,6 +7,7 @@ from decimal import Decimal
 import pytest
 
 from karpenter_gpu import AmiAlias, Budget, GpuPool, InvalidSettings, RootVolume, Taint
+from karpenter_gpu.manifests.node_pool import node_pool
 from karpenter_gpu.settings._types import karpenter_duration
 from karpenter_gpu.settings.pool import cron_problem
 
@@ -76,6 +77,12 @@ def test_the_smaller_of_two_ceilings_counts():
     assert pool.effective_gpu_limit == 3
 
 
+def test_a_pool_is_retired_by_a_limit_of_no_gpus():
+    retired = GpuPool(name="a", instance_families=("p5e",), hourly_limit_usd=100, gpu_limit=0)
+    assert retired.effective_gpu_limit == 0
+    assert node_pool(retired)["spec"]["limits"] == {"nvidia.com/gpu": "0"}
+
+
 def test_a_pool_of_unpriced_types_has_no_worst_case():
     assert GpuPool(name="a", instance_families=("p5e",), gpu_limit=8).worst_case_usd_per_hour is None
 
@@ -90,7 +97,7 @@ def test_a_pool_of_unpriced_types_has_no_worst_case():
         ({"name": "a" * 64}, f"name: '{'a' * 64}' is not a DNS label"),
         ({"name": ""}, "name: '' is not a DNS label"),
         ({"gpu_limit": None}, "has no ceiling, so one wrong workload could launch without end; give gpu_limit, or"),
-        ({"gpu_limit": 0}, "gpu_limit: 0 is too small; the least is 1"),
+        ({"gpu_limit": -1}, "gpu_limit: -1 is too small; the least is 0"),
         ({"gpu_limit": "8"}, "gpu_limit: '8' is not a whole number"),
         ({"gpu_names": ()}, "says no GPU; give gpu_names, instance_families or instance_types"),
         ({"gpu_names": ("l5",)}, "gpu_names: 'l5' is not an NVIDIA GPU that EC2 offers; did you mean l4"),

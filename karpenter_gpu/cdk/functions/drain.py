@@ -1,4 +1,4 @@
-"""Holds a stack's deletion until no instance of the cluster's Karpenter pools is alive.
+"""Holds a stack's deletion until no instance of the cluster's Karpenter pools is alive, and says why one is.
 
 A NodePool has no finalizer, so Kubernetes calls it deleted while its nodes still drain. What they and Karpenter need
 (access, roles, queue, network) must outlast them; CloudFormation deletes that only when this handler has answered.
@@ -9,14 +9,26 @@ import time
 import traceback
 
 import boto3
+import sweep
 from answer import answer
+from botocore.config import Config
 
 ALIVE = ["pending", "running", "shutting-down", "stopping", "stopped"]
 LOOK_EVERY_SECONDS = 10
 # One look can miss an instance that EC2 is just starting to show.
 EMPTY_LOOKS_NEEDED = 3
-# Time kept of the function's own limit to hand over to the next call.
-HAND_OVER_MILLISECONDS = 45_000
+# How often the log says how it goes, and the cluster is asked why.
+TELL_EVERY_SECONDS = 60
+# Time kept of the function's own limit to hand over to the next call, with one question to the cluster in between.
+HAND_OVER_MILLISECONDS = 300_000
+# Without that much of its limit left it gives up handing over, and answers.
+LAST_MILLISECONDS = 30_000
+# How long EC2 may take over instances that were terminated here: with the longest drain, what CloudFormation waits for.
+TERMINATION_SECONDS = 13 * 60
+# How long an answer of EC2 is awaited where nothing else waits.
+PATIENCE_SECONDS = 60
+# CloudFormation shows about a thousand characters of a reason.
+SHOWN_CHARACTERS = 1000
 HANDED_OVER = object()
 
 
@@ -27,13 +39,23 @@ def handler(event, context):
     except Exception as error:
         # CloudFormation would wait an hour for an answer that never comes, and Lambda would run a raised error again.
         traceback.print_exc()
-        why = f"looking for the cluster's instances failed: {error!r}"
+        why = f"looking for what is left of the cluster failed: {error!r}"
     if why is not HANDED_OVER:
-        answer(event, context, why, name=f"drain-{event['ResourceProperties']['ClusterName']}")
+        answer(event, context, why, name=name_of(event))
+
+
+def name_of(event):
+    """What the resource is called: a name for each pool's, and for each sweep."""
+    properties = event["ResourceProperties"]
+    parts = [properties["ClusterName"], properties.get("NodePool"), properties.get("Sweep")]
+    return "-".join(["drain", *filter(None, parts)])
 
 
 def verdict(event, context):
     """Why the request must fail, or nothing; HANDED_OVER when another call will answer."""
+    properties = event["ResourceProperties"]
+    if "Sweep" in properties:
+        return sweep.verdict(properties) if event["RequestType"] == "Delete" else ""
     if event["RequestType"] == "Delete":
         return wait(event, context)
     return left_behind(event) if event["RequestType"] == "Update" else ""
@@ -42,27 +64,54 @@ def verdict(event, context):
 def wait(event, context):
     """The verdict on a deletion, when it is known."""
     properties = event["ResourceProperties"]
-    deadline = event.setdefault("Deadline", time.time() + int(properties["TimeoutSeconds"]))
-    empty_looks = 0
+    event.setdefault("Deadline", time.time() + int(properties["TimeoutSeconds"]))
+    empty_looks, tell_at, reasons = 0, 0, {}
     while True:
-        left, error = look(properties["ClusterName"])
+        left, error = look(properties)
         empty_looks = 0 if left or error else empty_looks + 1
         if empty_looks == EMPTY_LOOKS_NEEDED:
             return ""
-        if time.time() >= deadline and (left or error):
-            return reason(properties, left) if left else f"looking for the cluster's instances failed: {error!r}"
-        if context.get_remaining_time_in_millis() < HAND_OVER_MILLISECONDS:
-            boto3.client("lambda").invoke(
-                FunctionName=context.invoked_function_arn, InvocationType="Event", Payload=json.dumps(event)
-            )
+        if context.get_remaining_time_in_millis() < HAND_OVER_MILLISECONDS and handed_over(event, context):
             return HANDED_OVER
+        is_over = time.time() >= event["Deadline"]
+        tells = bool(left) and (is_over or time.time() >= tell_at)
+        if tells:
+            reasons, tell_at = ask(properties, left), time.time() + TELL_EVERY_SECONDS
+            print(progress(event, left, reasons))
+        if "Terminated" in event:
+            event["Terminated"].update(terminate(left) if tells and not is_over else {})
+        elif reasons.get("cluster") == "gone" or is_over:
+            is_over = properties["OnTimeout"] != "terminate"
+            if not is_over and left:
+                event["Deadline"] = time.time() + TERMINATION_SECONDS
+                event["Terminated"] = terminate(left)
+        if is_over and (left or error):
+            return reason(event, context, left, reasons) if left else f"looking for instances failed: {error!r}"
         time.sleep(LOOK_EVERY_SECONDS)
 
 
-def look(cluster):
+def handed_over(event, context):
+    """Go on in another call; False when Lambda takes none, to be tried again while there is time.
+
+    Raises:
+        Exception: There is none left.
+    """
+    try:
+        boto3.client("lambda").invoke(
+            FunctionName=context.invoked_function_arn, InvocationType="Event", Payload=json.dumps(event)
+        )
+    except Exception:
+        if context.get_remaining_time_in_millis() < LAST_MILLISECONDS:
+            raise
+        traceback.print_exc()
+        return False
+    return True
+
+
+def look(properties):
     """The instances that are left, or the error that kept them from being seen; the next look may see them."""
     try:
-        return instances(cluster), None
+        return instances(properties), None
     except Exception as error:
         traceback.print_exc()
         return [], error
@@ -70,8 +119,9 @@ def look(cluster):
 
 def left_behind(event):
     """Why a stack must not go over to a cluster of another name, or nothing: the old one goes, with its nodes alive."""
-    old, new = (event[key]["ClusterName"] for key in ("OldResourceProperties", "ResourceProperties"))
-    left = instances(old) if old != new else []
+    before, after = event["OldResourceProperties"], event["ResourceProperties"]
+    old, new = before["ClusterName"], after["ClusterName"]
+    left = patiently(lambda: instances(before)) if old != new else []
     if not left:
         return ""
     return (
@@ -81,15 +131,31 @@ def left_behind(event):
     )
 
 
-def instances(cluster):
-    """The instances of the cluster's pools that EC2 still bills or still holds network interfaces for."""
+def patiently(ask_aws):
+    """The answer, once AWS gives one; it may be throttled or down for a minute."""
+    until = time.time() + PATIENCE_SECONDS
+    while True:
+        try:
+            return ask_aws()
+        except Exception:
+            if time.time() >= until:
+                raise
+            traceback.print_exc()
+        time.sleep(LOOK_EVERY_SECONDS)
+
+
+def instances(properties):
+    """The instances of the pool, or of all the cluster's, that EC2 still bills or holds network interfaces for."""
+    pool = properties.get("NodePool")
+    of_pool = {"Name": "tag:karpenter.sh/nodepool", "Values": [pool]}
+    of_any = {"Name": "tag-key", "Values": ["karpenter.sh/nodepool"]}
     pages = (
         boto3.client("ec2")
         .get_paginator("describe_instances")
         .paginate(
             Filters=[
-                {"Name": f"tag:kubernetes.io/cluster/{cluster}", "Values": ["owned"]},
-                {"Name": "tag-key", "Values": ["karpenter.sh/nodepool"]},
+                {"Name": f"tag:kubernetes.io/cluster/{properties['ClusterName']}", "Values": ["owned"]},
+                of_pool if pool else of_any,
                 {"Name": "instance-state-name", "Values": ALIVE},
             ]
         )
@@ -97,23 +163,96 @@ def instances(cluster):
     return [i for page in pages for reservation in page["Reservations"] for i in reservation["Instances"]]
 
 
-def reason(properties, left):
-    """What is still there, and what to do about it."""
-    minutes = int(properties["TimeoutSeconds"]) // 60
-    return (
-        f"after {minutes} minutes {len(left)} instance(s) of cluster {properties['ClusterName']} still run and bill: "
-        f"{shown(left)}. Look at 'kubectl get nodeclaims'; a PodDisruptionBudget or karpenter.sh/do-not-disrupt may "
-        "hold a pod there, and a pool that is not this stack's must be deleted with kubectl. Then delete the stack again: what "
-        "Karpenter needs has been kept"
+def terminate(left):
+    """Terminate the instances that still run; what EC2 said of each."""
+    said = {}
+    for id in (instance["InstanceId"] for instance in left if billed(instance)):
+        try:
+            boto3.client("ec2").terminate_instances(InstanceIds=[id])
+            said[id] = "terminated, because karpenter.on_drain_timeout is 'terminate'"
+        except Exception as error:
+            said[id] = f"not terminated: {error}"
+        print(f"{id}: {said[id]}")
+    return said
+
+
+def ask(properties, left):
+    """Why instances are alive, as the function that may look into the cluster says; nothing where it cannot."""
+    question = {
+        "ClusterName": properties["ClusterName"],
+        "Namespace": properties["Namespace"],
+        "KubectlRoleArn": properties.get("KubectlRoleArn"),
+        "Instances": {i["InstanceId"]: tag(i, "karpenter.sh/nodepool") for i in left if billed(i)},
+    }
+    config = Config(read_timeout=150, retries={"total_max_attempts": 1})
+    try:
+        answered = boto3.client("lambda", config=config).invoke(
+            FunctionName=properties["AskFunction"], Payload=json.dumps(question)
+        )
+        said = json.loads(answered["Payload"].read())
+    except Exception as error:
+        print(f"the cluster was not asked why: {error!r}")
+        return {}
+    if answered.get("FunctionError"):
+        print(f"the cluster was not asked why: {said.get('errorMessage')}")
+        return {}
+    return said
+
+
+def progress(event, left, reasons):
+    """How it goes, for a person who follows the log."""
+    minutes = max(0, int(event["Deadline"] - time.time()) // 60)
+    lines = [f"waiting for {len(left)} instance(s), {minutes} more minutes at most: {shown(left)}"]
+    return "\n".join([*lines, *(f"  {line}" for line in because(left, reasons))])
+
+
+def because(left, reasons):
+    """Each reason once, with the instances that it keeps."""
+    kept = {}
+    for instance in left:
+        why = reasons.get("instances", {}).get(instance["InstanceId"], [])
+        if not billed(instance):
+            why = ["EC2 is shutting it down, which can take minutes"]
+        for each in why:
+            kept.setdefault(each, []).append(instance["InstanceId"])
+    lines = [
+        f"{each} ({', '.join(ids[:3])}{f' and {len(ids) - 3} more' if ids[3:] else ''})" for each, ids in kept.items()
+    ]
+    return [*reasons.get("karpenter", []), *lines]
+
+
+def reason(event, context, left, reasons):
+    """What is left, why, and what to do about it."""
+    properties = event["ResourceProperties"]
+    found = because(left, reasons) or [
+        "look at 'kubectl get nodeclaims': a PodDisruptionBudget or karpenter.sh/do-not-disrupt may hold a pod there"
+    ]
+    found += [f"{id} was {said}" for id, said in event.get("Terminated", {}).items()]
+    begin = (
+        f"after {int(properties['TimeoutSeconds']) // 60} minutes {len(left)} instance(s) of cluster "
+        f"{properties['ClusterName']} still run and bill: {shown(left)}. "
     )
+    end = (
+        f". All of it: aws logs tail {context.log_group_name} --since 1h. Then delete the stack again: what Karpenter "
+        "needs has been kept"
+    )
+    if reasons.get("cluster") == "gone":
+        begin, end = begin.partition(" minutes ")[2], ", and delete the stack again"
+    said, room = "; ".join(found), SHOWN_CHARACTERS - len(begin) - len(end)
+    return begin + (said if len(said) <= room else f"{said[: room - 1]}…") + end
 
 
 def shown(left):
     """The first instances by id, pool and state, and how many more there are."""
     named = ", ".join(
-        f"{i['InstanceId']} (pool {tag(i, 'karpenter.sh/nodepool')}, {i['State']['Name']})" for i in left[:8]
+        f"{i['InstanceId']} (pool {tag(i, 'karpenter.sh/nodepool')}, {i['State']['Name']})" for i in left[:5]
     )
-    return named + (f" and {len(left) - 8} more" if len(left) > 8 else "")
+    return named + (f" and {len(left) - 5} more" if len(left) > 5 else "")
+
+
+def billed(instance):
+    """False for one that EC2 is shutting down already."""
+    return instance["State"]["Name"] != "shutting-down"
 
 
 def tag(instance, key):

@@ -1,0 +1,88 @@
+"""What says why an instance is alive, with rights to read and nothing more."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from aws_cdk import Stack
+from aws_cdk import aws_eks_v2 as eks
+from aws_cdk import aws_iam as iam
+from constructs import Construct
+
+from karpenter_gpu.cdk.function import PackageFunction
+from karpenter_gpu.cdk.target import Target
+from karpenter_gpu.settings.existing import CONFIG_MAP
+
+# No access policy of EKS reads these and no secrets: EKS user guide, "Review access policy permissions".
+_NAME: Final = "karpenter-gpu-drain"
+_RULES: Final = (
+    ("", ("pods", "nodes")),
+    ("policy", ("poddisruptionbudgets",)),
+    ("storage.k8s.io", ("volumeattachments",)),
+    ("karpenter.sh", ("nodeclaims", "nodepools")),
+)
+
+
+class Reasons(PackageFunction):
+    """Reads what a drain waits for, when the drain asks.
+
+    It runs where kubectl does and enters by an access entry of its own; where aws-auth alone decides, as the role that
+    kubectl takes. Where it does not get in, the drain says what EC2 shows.
+
+    Args:
+        cluster: Where to look.
+    """
+
+    def __init__(self, scope: Construct, id: str, *, cluster: Target) -> None:
+        by_map = cluster.authentication_mode == CONFIG_MAP
+        statements = [
+            iam.PolicyStatement(actions=["eks:DescribeCluster"], resources=[str(cluster.cluster.cluster_arn)])
+        ]
+        if by_map:
+            statements.append(
+                iam.PolicyStatement(actions=["sts:AssumeRole"], resources=[str(cluster.kubectl_role_arn)])
+            )
+        super().__init__(
+            scope,
+            id,
+            handler="reasons",
+            description="Says what keeps instances of the cluster's Karpenter pools alive",
+            statements=statements,
+            wide={},
+            network=cluster.kubectl_network,
+        )
+        self.on_cluster: list[Construct] = []
+        self.properties = {"KubectlRoleArn": cluster.kubectl_role_arn} if by_map else {}
+        if not by_map:
+            self._enter(cluster)
+        elif cluster.is_made and Stack.of(cluster.cluster) is Stack.of(self):
+            # A stack that goes first cannot name the role of one that comes later.
+            trust = iam.PolicyStatement(actions=["sts:AssumeRole"], principals=[self.role])
+            cluster.cluster.admin_role.assume_role_policy.add_statements(trust)
+
+    def _enter(self, cluster: Target) -> None:
+        entry = eks.CfnAccessEntry(
+            self,
+            "Access",
+            cluster_name=cluster.cluster_name,
+            principal_arn=self.role.role_arn,
+            kubernetes_groups=[_NAME],
+        )
+        self.on_cluster = [entry, *(cluster.manifest(self, each["kind"], each) for each in _documents())]
+        self.needed += self.on_cluster
+
+
+def _documents() -> tuple[dict[str, Any], dict[str, Any]]:
+    """The role that reads, and who has it."""
+    rbac = "rbac.authorization.k8s.io"
+    rules = [{"apiGroups": [group], "resources": list(kinds), "verbs": ["list"]} for group, kinds in _RULES]
+    return (
+        {"apiVersion": f"{rbac}/v1", "kind": "ClusterRole", "metadata": {"name": _NAME}, "rules": rules},
+        {
+            "apiVersion": f"{rbac}/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": _NAME},
+            "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": _NAME},
+            "subjects": [{"kind": "Group", "apiGroup": rbac, "name": _NAME}],
+        },
+    )

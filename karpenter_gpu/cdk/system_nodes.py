@@ -1,0 +1,63 @@
+"""The nodes that Karpenter's controller runs on, which must outlast the nodes that it removes."""
+
+from __future__ import annotations
+
+import jsii
+from aws_cdk import Aspects, IAspect, Stack, Validations
+from constructs import Construct, IConstruct, IDependable
+
+from karpenter_gpu.cdk.target import Target
+
+
+@jsii.implements(IAspect)
+class SystemNodes:
+    """Lets Karpenter wait for every node group and Fargate profile of the cluster, also those that come after it.
+
+    An aspect, because it is visited when the app is complete and dependencies may still be added.
+
+    Args:
+        karpenter: The construct with all that needs the controller.
+
+        cluster: Whose nodes.
+
+        first: What is installed first, and so waits.
+    """
+
+    def __init__(self, karpenter: Construct, cluster: Target, first: tuple[IConstruct, ...]) -> None:
+        self._karpenter, self._cluster, self._first = karpenter, cluster, first
+        self.said: list[IDependable] = []
+        # On a construct without children, so that it is visited once.
+        Aspects.of(Construct(karpenter, "SystemNodes")).add(self)
+
+    def visit(self, _: IConstruct) -> None:
+        nodes = self._cluster.nodes()
+        for group in nodes:
+            if why := self._goes_first(group):
+                Validations.of(self._karpenter).add_warning(
+                    "karpenter-gpu:nodes-go-first",
+                    f"{group.node.path} {why}, so a destroy deletes it before the GPU nodes are gone; the controller must have "
+                    "other nodes to run on until then",
+                )
+                continue
+            for one in self._first:
+                one.node.add_dependency(group)
+        if self._cluster.is_made and not nodes and not self.said:
+            Validations.of(self._karpenter).add_warning(
+                "karpenter-gpu:no-system-nodes",
+                f"the app has no node group or Fargate profile of cluster {self._cluster.name} on which the controller could run "
+                "and that a destroy would keep until the GPU nodes are gone; name what makes its nodes with start_after",
+            )
+
+    def _goes_first(self, group: Construct) -> str:
+        """Why nodes cannot be waited for; empty when they can."""
+        here, there = Stack.of(self._karpenter), Stack.of(group)
+        if here is there:
+            ours = {one.node.path for one in self._karpenter.node.find_all()}
+            needs = [one.node.path for one in group.node.dependencies]
+            return "depends on Karpenter" if ours & set(needs) else ""
+        is_above = self._cluster.is_made and Stack.of(self._cluster.cluster) is here
+        return (
+            f"is in stack {there.stack_name}, which depends on this one"
+            if is_above or here in there.dependencies
+            else ""
+        )
