@@ -27,7 +27,7 @@ def rehearsed(monkeypatch, tmp_path):
     """Runs the command on a result that is there already."""
 
     def go(what):
-        monkeypatch.setattr(command, "rehearse", lambda *_: what)
+        monkeypatch.setattr("eks_rehearsal.rehearse.rehearse", lambda *_: what)
         return run(tmp_path, "--report", tmp_path / "r.html")
 
     return go
@@ -69,7 +69,7 @@ def test_ctrl_c_exits_with_130(monkeypatch, tmp_path):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "rehearse", stop)
+    monkeypatch.setattr("eks_rehearsal.rehearse.rehearse", stop)
     code, said = run(tmp_path)
     assert code == 130
     assert "nothing of the rehearsal runs any more" in said
@@ -79,7 +79,7 @@ def test_a_full_disk_is_said_without_a_traceback(monkeypatch, tmp_path):
     def full(*_):
         raise OSError(28, "No space left on device", "/somewhere/etcd")
 
-    monkeypatch.setattr(command, "rehearse", full)
+    monkeypatch.setattr("eks_rehearsal.rehearse.rehearse", full)
     code, said = run(tmp_path)
     assert code == 2
     assert "No space left on device /somewhere/etcd" in said
@@ -133,6 +133,6 @@ def test_a_build_that_fails_leaves_no_bar(monkeypatch, tmp_path):
         raise NotBuilt("cannot build kwok 0.8.0")
 
     bars = []
-    monkeypatch.setattr(command, "rehearse", fail)
+    monkeypatch.setattr("eks_rehearsal.rehearse.rehearse", fail)
     assert run(tmp_path)[0] == 2
     assert not bars[0].live.is_started
