@@ -312,10 +312,15 @@ def _has_karpenter(folder: Path) -> bool:
 
 def _nested(folder: Path, template: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """The templates of the stacks in a template, as far as they are assets of this assembly."""
-    for resource in template.get("Resources", {}).values():
-        name = resource.get("Metadata", {}).get("aws:asset:path")
-        if resource["Type"] == NESTED_STACK and name:
-            inner = _json(folder / name)
+    addresses = [
+        json.dumps(resource.get("Properties", {}).get("TemplateURL"))
+        for resource in template.get("Resources", {}).values()
+        if resource["Type"] == NESTED_STACK
+    ]
+    files = [one for assets in folder.glob("*.assets.json") for one in _json(assets).get("files", {}).items()]
+    for address in addresses:
+        for path in sorted({file["source"]["path"] for id, file in files if id in address}):
+            inner = _json(folder / path)
             yield inner
             yield from _nested(folder, inner)
 
