@@ -17,7 +17,7 @@ import requests
 from typing_extensions import Self
 
 from eks_rehearsal import charts
-from eks_rehearsal.assembly import Assembly
+from eks_rehearsal.assembly import DEFAULT_QUALIFIER, Assembly
 from eks_rehearsal.aws.hooks import ControlPlane as Answers
 from eks_rehearsal.aws.hooks import Hooks
 from eks_rehearsal.aws.proxy import AwsProxy
@@ -45,6 +45,8 @@ from eks_rehearsal.programs import Programs, cache_folder
 AUTHENTICATE = "/rehearsal/authenticate/"
 POD_IDENTITY = "/rehearsal/pod-identity/"
 ROOT = {"AWS_ACCESS_KEY_ID": "AKIAREHEARSALROOT001", "AWS_SECRET_ACCESS_KEY": "rehearsal"}
+# Before what failed, in what the CDK's command line says; a trace comes after it.
+MARK = "❌"
 JSON = {"Content-Type": "application/json"}
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -83,6 +85,12 @@ class Said:
         """The last line that says something."""
         lines = [line.strip() for line in self.output.splitlines() if line.strip()]
         return lines[-1] if lines else "it said nothing"
+
+    @property
+    def complaint(self) -> str:
+        """The line with the CDK's own mark of what failed; the last line where there is none."""
+        marked = [line.strip() for line in self.output.splitlines() if MARK in line]
+        return marked[-1].partition(MARK)[2].strip() if marked else self.last_line
 
 
 class Account:
@@ -200,9 +208,13 @@ class Account:
         Raises:
             RehearsalError: It failed, with its last words.
         """
-        said = self.cdk("bootstrap", f"aws://{self.aws.account}/{self.aws.region}")
-        if said.exit_code:
-            raise RehearsalError(f"cdk bootstrap failed: {said.last_line}")
+        for qualifier in self.assembly.qualifiers:
+            # A second bootstrap of a region has to be a stack of its own.
+            own = ["--qualifier", qualifier, "--toolkit-stack-name", f"CDKToolkit-{qualifier}"]
+            options = [] if qualifier == DEFAULT_QUALIFIER else own
+            said = self.cdk("bootstrap", f"aws://{self.aws.account}/{self.aws.region}", *options)
+            if said.exit_code:
+                raise RehearsalError(f"cdk bootstrap failed: {said.complaint}")
 
     def deploy(self, app: Path | None = None) -> Said:
         """Deploy every stack of an assembly: `cdk deploy --all`."""

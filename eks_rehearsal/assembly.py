@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,10 @@ NETWORK_ID = re.compile(r"\b(vpc|subnet|sg)-[0-9a-f]{8,17}\b")
 PRINCIPAL = re.compile(
     r"arn:[\w-]+:iam::(?P<account>\d{12}):(?P<kind>role|user)(?P<path>/(?:[\w+=,.@-]+/)*)(?P<name>[\w+=,.@-]+)"
 )
+BOOTSTRAPPED = re.compile(r"^/cdk-bootstrap/(?P<qualifier>[^/]+)/version$")
+DEFAULT_QUALIFIER = "hnb659fds"
+EVERY_STAGE = "all"
+NESTED_STACK = "AWS::CloudFormation::Stack"
 DEFAULT_REGION = "us-east-1"
 DEFAULT_ACCOUNT = "123456789012"
 ENVIRONMENT = re.compile(r"^aws://(?P<account>[^/]+)/(?P<region>[^/]+)$")
@@ -66,6 +70,10 @@ class StackArtifact:
         account: The account that it is for; `unknown-account` when it is for any.
 
         region: The region that it is for; `unknown-region` when it is for any.
+
+        qualifier: That of the bootstrap it is deployed with.
+
+        nested: The templates of the stacks in it, however deep.
     """
 
     id: str
@@ -73,12 +81,20 @@ class StackArtifact:
     template: Mapping[str, Any]
     account: str
     region: str
+    qualifier: str = DEFAULT_QUALIFIER
+    nested: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def templates(self) -> tuple[Mapping[str, Any], ...]:
+        """Its own template, and those of the stacks in it."""
+        return (self.template, *self.nested)
 
     def resources(self, type: str) -> Iterator[Mapping[str, Any]]:
-        """The properties of its resources of a type."""
-        for resource in self.template.get("Resources", {}).values():
-            if resource["Type"] == type:
-                yield resource.get("Properties", {})
+        """The properties of its resources of a type, those of the stacks in it, too."""
+        for template in self.templates:
+            for resource in template.get("Resources", {}).values():
+                if resource["Type"] == type:
+                    yield resource.get("Properties", {})
 
 
 @dataclass(frozen=True)
@@ -125,8 +141,21 @@ class Assembly:
             if artifact["type"] == "aws:cloudformation:stack"
         )
         if not stacks:
-            raise RehearsalError(f"{folder} holds no stack; nested assemblies (stages) are rehearsed one by one")
+            raise RehearsalError(f"{folder} holds no stack")
         return cls(folder.resolve(), stacks)
+
+    @property
+    def root(self) -> Path:
+        """The outermost assembly that it is a stage of: its assets lie there. Its own folder when it is none's."""
+        folder = self.folder
+        while (folder.parent / "manifest.json").is_file():
+            folder = folder.parent
+        return folder
+
+    @property
+    def qualifiers(self) -> tuple[str, ...]:
+        """The qualifiers of the bootstraps that its stacks are deployed with."""
+        return tuple(sorted({stack.qualifier for stack in self.stacks}))
 
     @property
     def region(self) -> str:
@@ -148,7 +177,10 @@ class Assembly:
         """The roles and users that its templates name by ARN and do not make, as PRINCIPAL matches them."""
         made = {props.get("RoleName") for stack in self.stacks for props in stack.resources("AWS::IAM::Role")}
         found = {
-            text: PRINCIPAL.fullmatch(text) for stack in self.stacks for text in _texts(stack.template.get("Resources"))
+            text: PRINCIPAL.fullmatch(text)
+            for stack in self.stacks
+            for template in stack.templates
+            for text in _texts(template.get("Resources"))
         }
         return tuple(match for match in found.values() if match and match["name"] not in made)
 
@@ -183,7 +215,11 @@ class Assembly:
         Raises:
             RehearsalError: A template says it in another way than the contract has it.
         """
-        found = [existing_cluster.read(stack.template, f"stack {stack.name}") for stack in self.stacks]
+        found = [
+            existing_cluster.read(template, f"stack {stack.name}")
+            for stack in self.stacks
+            for template in stack.templates
+        ]
         return tuple({facts["Name"]: facts for facts in found if facts}.values())
 
     @property
@@ -193,7 +229,7 @@ class Assembly:
         Raises:
             RehearsalError: They name more than one VPC.
         """
-        text = json.dumps([stack.template.get("Resources", {}) for stack in self.stacks])
+        text = json.dumps([one.get("Resources", {}) for stack in self.stacks for one in stack.templates])
         named: dict[str, dict[str, None]] = {"vpc": {}, "subnet": {}, "sg": {}}
         for match in NETWORK_ID.finditer(text):
             named[match[1]][match[0]] = None
@@ -231,13 +267,82 @@ class Assembly:
         return next(iter(found), default)
 
 
+def chosen(folder: Path, names: Sequence[str]) -> dict[str, Path]:
+    """The assemblies to rehearse, by the name of their stage.
+
+    Args:
+        folder: What `cdk synth` wrote.
+
+        names: The stages that are wanted, or `all` of those with Karpenter; when left out, the app's own stacks or the
+            one stage with Karpenter.
+
+    Raises:
+        RehearsalError: There is no such stage, or more than one with Karpenter and nobody says which.
+    """
+    stages = dict(_stages(folder))
+    with_karpenter = {name: path for name, path in stages.items() if _has_karpenter(path)}
+    if unknown := [name for name in names if name not in (*stages, EVERY_STAGE)]:
+        known = f"there are {', '.join(stages)}" if stages else "it has no stages"
+        raise RehearsalError(f"{folder} has no stage {', '.join(unknown)}; {known}")
+    if EVERY_STAGE in names:
+        return with_karpenter or {"": folder}
+    if names:
+        return {name: stages[name] for name in names}
+    if not with_karpenter or _has_karpenter(folder):
+        return {"": folder}
+    if len(with_karpenter) > 1:
+        raise RehearsalError(
+            f"{folder} has Karpenter in the stages {', '.join(with_karpenter)}; name one with --stage, or rehearse one after "
+            f"the other with --stage {EVERY_STAGE}"
+        )
+    return with_karpenter
+
+
+def _stages(folder: Path) -> Iterator[tuple[str, Path]]:
+    """The stages of an assembly, those of stages, too, by their names in the app."""
+    manifest = folder / "manifest.json"
+    artifacts = _json(manifest).get("artifacts", {}) if manifest.is_file() else {}
+    for artifact in artifacts.values():
+        if artifact["type"] == "cdk:cloud-assembly":
+            properties = artifact["properties"]
+            path = folder / properties["directoryName"]
+            yield properties.get("displayName", properties["directoryName"]), path
+            yield from _stages(path)
+
+
+def _has_karpenter(folder: Path) -> bool:
+    try:
+        return bool(Assembly.read(folder).karpenter)
+    except RehearsalError:
+        return False
+
+
+def _nested(folder: Path, template: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The templates of the stacks in a template, as far as they are assets of this assembly."""
+    addresses = [
+        json.dumps(resource.get("Properties", {}).get("TemplateURL"))
+        for resource in template.get("Resources", {}).values()
+        if resource["Type"] == NESTED_STACK
+    ]
+    files = [one for assets in folder.glob("*.assets.json") for one in _json(assets).get("files", {}).items()]
+    for address in addresses:
+        for path in sorted({file["source"]["path"] for id, file in files if id in address}):
+            inner = _json(folder / path)
+            yield inner
+            yield from _nested(folder, inner)
+
+
 def _stack(folder: Path, id: str, artifact: Mapping[str, Any]) -> StackArtifact:
     properties = artifact["properties"]
     match = ENVIRONMENT.match(artifact["environment"])
+    bootstrapped = BOOTSTRAPPED.match(properties.get("bootstrapStackVersionSsmParameter", ""))
+    template = _json(folder / properties["templateFile"])
     return StackArtifact(
         id=artifact.get("displayName", id),
         name=properties.get("stackName", id),
-        template=_json(folder / properties["templateFile"]),
+        template=template,
+        qualifier=bootstrapped["qualifier"] if bootstrapped else DEFAULT_QUALIFIER,
+        nested=tuple(_nested(folder, template)),
         account=match["account"] if match else "unknown-account",
         region=match["region"] if match else "unknown-region",
     )

@@ -10,22 +10,24 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from eks_rehearsal import report
-from eks_rehearsal.account import Account
 from eks_rehearsal.errors import RehearsalError
-from eks_rehearsal.rehearse import Options, rehearse, wait_for_the_person
 from eks_rehearsal.result import FAILED, PASSED, Result
-from eks_rehearsal.stories import STORIES, Story
 from eks_rehearsal.timeline import Moment
 
+if TYPE_CHECKING:  # With these comes moto: --help need not wait for it.
+    from eks_rehearsal.account import Account
+    from eks_rehearsal.stories import Story
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+# Those of STORIES, in that order.
+NAMES = ("scale", "pools", "interruption", "plugin", "ceiling", "upgrade")
 STYLES = {
     "story": "bold",
     "stack": "dim",
@@ -46,8 +48,12 @@ def command(
     assembly: Annotated[Path, typer.Argument(help="What `cdk synth` wrote.")] = Path("cdk.out"),
     story: Annotated[
         list[str] | None,
+        typer.Option(help=f"Play this story alone; may be given more than once: {', '.join(NAMES)}."),
+    ] = None,
+    stage_of_app: Annotated[
+        list[str] | None,
         typer.Option(
-            help=f"Play this story alone; may be given more than once: {', '.join(one.name for one in STORIES)}."
+            "--stage", help="Rehearse this stage of the app; may be given more than once; all of them with `all`."
         ),
     ] = None,
     keep: Annotated[
@@ -59,14 +65,23 @@ def command(
 ) -> None:
     """Deploy a stack on this machine, with the real Karpenter and an emulated AWS, and play the GPU story on it."""
     terminal = Terminal(Console(highlight=False, soft_wrap=True), follow=follow)
+    from eks_rehearsal import report  # noqa: PLC0415 - with these comes moto: --help need not wait for it
+    from eks_rehearsal.assembly import chosen  # noqa: PLC0415
+    from eks_rehearsal.rehearse import Options, rehearse  # noqa: PLC0415
+
+    passed = True
     try:
         options = Options(stories=_chosen(story or []), keep=keep, port=port)
+        folders = chosen(assembly, stage_of_app or [])
         _check_writable(report_to)
-        with _ended_by(signal.SIGTERM, signal.SIGHUP):
-            result = rehearse(assembly, terminal, options)
-        terminal.sum_up(result)
-        report.write(result, report_to)
-        terminal.say(f"the report is {escape(str(report_to))}")
+        for stage, folder in folders.items():
+            path = report_to.with_stem(f"{report_to.stem}-{stage}") if len(folders) > 1 else report_to
+            with _ended_by(signal.SIGTERM, signal.SIGHUP):
+                result = rehearse(folder, terminal, options)
+            terminal.sum_up(result)
+            report.write(result, path)
+            terminal.say(f"the report is {escape(str(path))}")
+            passed &= result.passed
     except KeyboardInterrupt:
         terminal.say("[bold]stopped[/bold]: nothing of the rehearsal runs any more")
         raise typer.Exit(130) from None
@@ -80,10 +95,12 @@ def command(
         raise typer.Exit(2) from None
     finally:
         terminal.take_bar_away()
-    raise typer.Exit(0 if result.passed else 1)
+    raise typer.Exit(0 if passed else 1)
 
 
 def _chosen(names: list[str]) -> list[Story]:
+    from eks_rehearsal.stories import STORIES  # noqa: PLC0415
+
     known = {story.name: story for story in STORIES}
     if unknown := [name for name in names if name not in known]:
         raise RehearsalError(f"there is no story {', '.join(unknown)}; there are {', '.join(known)}")
@@ -178,6 +195,8 @@ class Terminal:
         return not type or "FAILED" in state or (type.startswith(("Custom::", "AWS::EKS::")) and state in PLAIN_STATES)
 
     def kept(self, account: Account) -> None:
+        from eks_rehearsal.rehearse import wait_for_the_person  # noqa: PLC0415
+
         (plane, *_) = account.clusters.values()
         lines = [f"export {key}={shlex.quote(value)}" for key, value in account.root().items()]
         path = account.processes.folder / "environment.sh"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timedelta, timezone
+from typing import Any
 
 from eks_rehearsal.account import Account
 from eks_rehearsal.cluster.control_plane import ControlPlane
-from eks_rehearsal.cluster.kube import Document, Kube
+from eks_rehearsal.cluster.kube import Document, Kube, condition
 from eks_rehearsal.cluster.pods import DEVICE_PLUGIN_IMAGE
 from eks_rehearsal.errors import RehearsalError
 from eks_rehearsal.labels import GPU_RESOURCE, INSTANCE_GPU_COUNT, NODEPOOL
@@ -16,8 +18,19 @@ from eks_rehearsal.labels import GPU_RESOURCE, INSTANCE_GPU_COUNT, NODEPOOL
 # A NodeClass is looked at by Karpenter first, and is not ready until then.
 PENDING_REASONS = ("AwaitingReconciliation", "DependenciesNotReady", "NotFound")
 # What Karpenter says of a NodePool for which nothing is left to launch.
+NO_NODE = "could not schedule pod"
 NOTHING_LEFT = "nodepool requirements filtered out all instance types"
-AWS_ERROR = re.compile(r"api error (?P<code>\w+): (?P<message>[^\"\\]+)")
+AWS_ERROR = re.compile(r"(?:api error |RequestID: [\w-]*, )(?P<code>[A-Z]\w+): (?P<message>[^\"\\(]+)")
+# Karpenter tries again ever more rarely: what it said this long ago may no longer be so.
+RECENT = timedelta(seconds=40)
+# A pod for which there is room is bound at once.
+UNSCHEDULED = timedelta(seconds=15)
+# As often as this an error is no longer one that the next attempt mends.
+OFTEN = 3
+# What a controller logs when another one changed an object before it; it tries again at once.
+CONFLICT = "the object has been modified"
+CLASSES, POOLS = "/apis/karpenter.k8s.aws/v1/ec2nodeclasses", "/apis/karpenter.sh/v1/nodepools"
+PODS = "/api/v1/pods"
 
 
 def why(account: Account, plane: ControlPlane) -> str:
@@ -38,6 +51,22 @@ def controller(account: Account, plane: ControlPlane) -> Iterator[str]:
         yield f"Karpenter's controller cannot run: {readable(last_words)}"
 
 
+def unscheduled(account: Account, plane: ControlPlane) -> Iterator[str]:
+    """Karpenter's controller finds no node, and none will come: it runs on no node of its own."""
+    pods = account.pods.get(plane.name)
+    if pods is None or any(one.ready for one in list(pods.controllers.values())):
+        return
+    if not any(condition(node, "Ready") == "True" for node in plane.kube.items("/api/v1/nodes")):
+        return
+    for pod in plane.kube.items(PODS):
+        if pod["metadata"].get("labels", {}).get("app.kubernetes.io/name") != "karpenter":
+            continue
+        for one in pod.get("status", {}).get("conditions", []):
+            waits = (one["type"], one["status"], one.get("reason")) == ("PodScheduled", "False", "Unschedulable")
+            if waits and _ago(one["lastTransitionTime"]) > UNSCHEDULED:
+                yield f"Karpenter's controller finds no node: {one['message']}"
+
+
 def _programs(_: Account, plane: ControlPlane) -> Iterator[str]:
     if ended := plane.check():
         yield f"the control plane is broken: {ended}"
@@ -49,20 +78,109 @@ def _refused(account: Account, _: ControlPlane) -> Iterator[str]:
 
 
 def _node_classes(_: Account, plane: ControlPlane) -> Iterator[str]:
-    for one in plane.kube.items("/apis/karpenter.k8s.aws/v1/ec2nodeclasses"):
-        for condition in one.get("status", {}).get("conditions", []):
-            if (
-                condition["status"] == "False"
-                and condition["type"] != "Ready"
-                and condition["reason"] not in PENDING_REASONS
-            ):
-                said = condition.get("message") or condition["reason"]
-                yield f"EC2NodeClass {one['metadata']['name']} is not ready: {condition['type']}: {said}"
+    for one in plane.kube.items(CLASSES):
+        for stated in one.get("status", {}).get("conditions", []):
+            if stated["status"] == "False" and stated["type"] != "Ready" and stated["reason"] not in PENDING_REASONS:
+                said = stated.get("message") or stated["reason"]
+                yield f"EC2NodeClass {one['metadata']['name']} is not ready: {stated['type']}: {said}"
+
+
+def _failing_classes(account: Account, plane: ControlPlane) -> Iterator[str]:
+    """A class is not ready, and only Karpenter's log says why."""
+    for one in plane.kube.items(CLASSES):
+        name = one["metadata"]["name"]
+        said = [
+            line
+            for line in _errors(account, plane)
+            if (line.get("controllerKind"), line.get("name")) == ("EC2NodeClass", name)
+        ]
+        if condition(one, "Ready") != "True" and len(said) >= OFTEN:
+            yield f"EC2NodeClass {name} is not ready: {readable(json.dumps(said[-1]))}"
+
+
+def _launches(account: Account, plane: ControlPlane) -> Iterator[str]:
+    """EC2 refuses to launch what Karpenter asks for."""
+    if account.hooks.no_capacity:
+        return
+    for claim in plane.kube.items("/apis/karpenter.sh/v1/nodeclaims"):
+        for one in claim.get("status", {}).get("conditions", []):
+            if one["type"] == "Launched" and one["status"] != "True" and one.get("reason") not in PENDING_REASONS:
+                pool = claim["metadata"].get("labels", {}).get(NODEPOOL, "")
+                said = one.get("message") or one.get("reason")
+                yield f"no node of pool {pool} can be launched: {readable(str(said))}"
+
+
+def _pods(_: Account, plane: ControlPlane) -> Iterator[str]:
+    """A pod has its node, and the kubelet refuses to start it."""
+    for pod in plane.kube.items(PODS):
+        for status in pod.get("status", {}).get("containerStatuses", []):
+            waiting = status.get("state", {}).get("waiting", {})
+            if message := waiting.get("message"):
+                where = f"pod {pod['metadata']['name']} on node {pod['spec']['nodeName']}"
+                yield f"{where} cannot start: {waiting['reason']}: {message}"
+
+
+def _without_pods(_: Account, plane: ControlPlane) -> Iterator[str]:
+    """The API server refuses the pods of a DaemonSet: a service account that is not there, say."""
+    failed = [one for one in plane.kube.items("/api/v1/events") if one.get("reason") == "FailedCreate"]
+    for daemon in plane.kube.items("/apis/apps/v1/daemonsets"):
+        status = daemon.get("status", {})
+        if status.get("currentNumberScheduled", 0) < status.get("desiredNumberScheduled", 0):
+            for event in failed:
+                if event["involvedObject"].get("uid") == daemon["metadata"]["uid"]:
+                    yield f"DaemonSet {daemon['metadata']['name']} has no pod: {event['message']}"
+
+
+def _failing(account: Account, plane: ControlPlane) -> Iterator[str]:
+    """Karpenter fails at the same thing again and again, and nothing but its log says so."""
+    counts: dict[tuple[str, str], int] = {}
+    for line in reversed(list(_errors(account, plane))):
+        about = (str(line.get("controllerKind", line.get("controller", ""))), str(line.get("name", "")))
+        counts[about] = counts.get(about, 0) + 1
+        if counts[about] >= OFTEN:
+            yield f"Karpenter fails at {' '.join(about).strip()} again and again: {readable(json.dumps(line))}"
+
+
+def _unschedulable(account: Account, plane: ControlPlane) -> Iterator[str]:
+    """Karpenter says that no pool can have a node for a pod; a limit or missing capacity may be a story's own doing."""
+    if account.hooks.no_capacity:
+        return
+    waiting = {pod["metadata"]["name"] for pod in plane.kube.items(PODS) if not pod["spec"].get("nodeName")}
+    for line in _recent(account, plane, NO_NODE):
+        name, error = line.get("Pod", {}).get("name"), str(line.get("error", ""))
+        if name in waiting and "limit" not in error:
+            yield f"Karpenter can bring no node for pod {name}: {error}"
+
+
+def _errors(account: Account, plane: ControlPlane) -> Iterator[Mapping[str, Any]]:
+    """What Karpenter failed at lately."""
+    for line in _recent(account, plane, "Reconciler error"):
+        if CONFLICT not in str(line.get("error")):
+            yield line
+
+
+def _recent(account: Account, plane: ControlPlane, words: str) -> Iterator[Mapping[str, Any]]:
+    """The lines of Karpenter's log with these words that are not old."""
+    for text in account.pods[plane.name].said(words):
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(line, dict) and _ago(str(line.get("time", ""))) < RECENT:
+            yield line
+
+
+def _ago(time: str) -> timedelta:
+    """How long ago something was, by Kubernetes' or Karpenter's clock; for ever when it is not said."""
+    try:
+        return datetime.now(timezone.utc) - datetime.fromisoformat(time.replace("Z", "+00:00"))
+    except ValueError:
+        return timedelta.max
 
 
 def _node_pools(_: Account, plane: ControlPlane) -> Iterator[str]:
-    classes = {one["metadata"]["name"] for one in plane.kube.items("/apis/karpenter.k8s.aws/v1/ec2nodeclasses")}
-    for one in plane.kube.items("/apis/karpenter.sh/v1/nodepools"):
+    classes = {one["metadata"]["name"] for one in plane.kube.items(CLASSES)}
+    for one in plane.kube.items(POOLS):
         named = one["spec"]["template"]["spec"]["nodeClassRef"]["name"]
         if named not in classes:
             yield f"NodePool {one['metadata']['name']} names EC2NodeClass {named!r}, which is not there"
@@ -79,12 +197,33 @@ def _useless_nodes(_: Account, plane: ControlPlane) -> Iterator[str]:
 
 def _offerings(account: Account, plane: ControlPlane) -> Iterator[str]:
     """A pool asks for what its region does not have."""
-    for line in account.pods[plane.name].said(NOTHING_LEFT):
-        pool = json.loads(line)["NodePool"]["name"]
-        yield (
-            f"NodePool {pool} allows no instance type that {account.aws.region} has in the zones of its subnets, by "
-            "the emulated EC2's list of offerings"
-        )
+    said = {json.loads(line)["NodePool"]["name"] for line in account.pods[plane.name].said(NOTHING_LEFT)}
+    for one in plane.kube.items(POOLS):
+        if one["metadata"]["name"] in said:
+            yield contradiction(one) or (
+                f"NodePool {one['metadata']['name']} allows no instance type that {account.aws.region} has in the zones of its "
+                "subnets, by the emulated EC2's list of offerings"
+            )
+
+
+def contradiction(pool: Document) -> str:
+    """The label and the requirement of a pool that no node can have both; empty when there are none."""
+    template = pool["spec"]["template"]
+    allowed: dict[str, tuple[set[str], str]] = {}
+    labels = {key: [value] for key, value in template.get("metadata", {}).get("labels", {}).items()}
+    wanted = [("label", key, values) for key, values in labels.items()]
+    wanted += [
+        ("requirement", one["key"], one.get("values", []))
+        for one in template["spec"].get("requirements") or []
+        if one["operator"] == "In"
+    ]
+    for kind, key, values in wanted:
+        shown = f"the {kind} {key}={','.join(values)}"
+        before, other = allowed.get(key, (set(values), ""))
+        if not before & set(values):
+            return f"NodePool {pool['metadata']['name']} contradicts itself: no node can have both {other} and {shown}"
+        allowed[key] = (before & set(values), shown)
+    return ""
 
 
 def useless(kube: Kube, node: Document) -> str:
@@ -139,9 +278,16 @@ def readable(line: str) -> str:
 LOOKS: tuple[Callable[[Account, ControlPlane], Iterator[str]], ...] = (
     _programs,
     controller,
+    unscheduled,
     _node_pools,
     _node_classes,
+    _failing_classes,
+    _launches,
     _refused,
+    _pods,
+    _without_pods,
     _useless_nodes,
     _offerings,
+    _unschedulable,
+    _failing,
 )

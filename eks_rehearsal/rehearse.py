@@ -17,6 +17,7 @@ from eks_rehearsal.account import Account, Said
 from eks_rehearsal.assembly import Assembly
 from eks_rehearsal.aws.extensions.ec2 import is_stocked
 from eks_rehearsal.cloudformation.engine import Event
+from eks_rehearsal.cluster.control_plane import ControlPlane
 from eks_rehearsal.cluster.pods import follow
 from eks_rehearsal.errors import RehearsalError
 from eks_rehearsal.inventory import Standing, differences, inventory, settled
@@ -29,6 +30,7 @@ from eks_rehearsal.scene import NAMESPACE, Scene
 from eks_rehearsal.stories import STORIES, NotPlayed, Story
 from eks_rehearsal.timeline import Moment, Timeline
 
+Look = Callable[[Account, ControlPlane], Iterator[str]]
 STACK = "AWS::CloudFormation::Stack"
 # A deploy takes a minute, and a destroy as long as the nodes drain, which nothing here should keep from it.
 LONGEST_SECONDS = 1200.0
@@ -110,15 +112,19 @@ class _Run:
     stage: Stage
     options: Options
     outcomes: list[Outcome] = field(default_factory=list)
+    over: threading.Event = field(default_factory=threading.Event)
 
     def play(self) -> Result:
         self.timeline = Timeline(self.stage.moment)
         self.when = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
         left: tuple[str, ...] | None = None
         self.observers: list[Observer] = []
-        with Account(
-            self.assembly, self.programs, self.processes, node=self.node, port=self.options.port, heard=self._heard
-        ) as account:
+        with (
+            Account(
+                self.assembly, self.programs, self.processes, node=self.node, port=self.options.port, heard=self._heard
+            ) as account,
+            self._ending(),
+        ):
             account.bootstrap()
             for facts in self.assembly.existing:
                 self.timeline.add(
@@ -141,6 +147,14 @@ class _Run:
             unknown = [f"{one.service}:{one.action}: {one.reason}" for one in account.aws.unknown]
             unknown += [*account.aws.world.failures, *account.failures()]
         return self._result(tuple(account.notes), left, tuple(unknown))
+
+    @contextlib.contextmanager
+    def _ending(self) -> Iterator[None]:
+        """Hear no more of stacks at the end: one that is still being made fails at whatever is already gone."""
+        try:
+            yield
+        finally:
+            self.over.set()
 
     def _result(self, notes: tuple[str, ...], left: tuple[str, ...] | None, unknown: tuple[str, ...]) -> Result:
         seen = [instance for observer in self.observers for instance in list(observer.instances.values())]
@@ -185,9 +199,11 @@ class _Run:
         return settled(account.aws.client, kubes, lambda now: was in (None, now))
 
     def _deploy(self, account: Account) -> None:
-        said = self._while_it_can(account, account.deploy)
+        said = self._while_it_can(account, account.deploy, diagnosis.unscheduled)
         if said.exit_code:
-            raise RehearsalError(f"cdk deploy failed: {self._first_failure() or said.last_line}")
+            raise RehearsalError(
+                f"cdk deploy failed: {self._first_failure() or account.cloudformation.refused or said.complaint}"
+            )
         if not account.clusters:
             raise RehearsalError("the stacks were deployed, and none of them made a cluster")
 
@@ -196,19 +212,20 @@ class _Run:
         alive = [stack.name for stack in account.cloudformation.stacks.values() if stack.deleted is None]
         kept = [name for name in alive if name in {stack.name for stack in self.assembly.stacks}]
         if said.exit_code or kept:
-            raise RehearsalError(f"cdk destroy failed: {self._first_failure('DELETE_FAILED') or said.last_line}")
+            raise RehearsalError(f"cdk destroy failed: {self._first_failure('DELETE_FAILED') or said.complaint}")
 
     @staticmethod
-    def _while_it_can(account: Account, work: Callable[[], Said]) -> Said:
-        """Wait for the CDK's command line, but not for what cannot come: a controller that ends again and again."""
+    def _while_it_can(account: Account, work: Callable[[], Said], *looks: Look) -> Said:
+        """Wait for the CDK's command line, but not for what cannot come: a controller that ends again and again, say."""
         pool, until = ThreadPoolExecutor(1, thread_name_prefix="cdk"), time.monotonic() + LONGEST_SECONDS
         running = pool.submit(work)
         # It is not waited for when it is given up: it ends with the rehearsal's other processes.
         pool.shutdown(wait=False)
         while not wait([running], 1).done:
             for plane in list(account.clusters.values()):
-                for reason in diagnosis.controller(account, plane):
-                    raise RehearsalError(reason)
+                for look in (diagnosis.controller, *looks):
+                    for reason in _heard_of(look, account, plane):
+                        raise RehearsalError(reason)
             if time.monotonic() > until:
                 raise RehearsalError(f"the CDK's command line did not end within {LONGEST_SECONDS / 60:.0f} minutes")
         return running.result()
@@ -270,8 +287,18 @@ class _Run:
                 observer.stop()
 
     def _heard(self, event: Event) -> None:
+        if self.over.is_set():
+            return
         what = event.status if event.type == STACK else f"{event.status} {event.type}"
         self.timeline.add("stack", event.logical_id, what, event.reason)
+
+
+def _heard_of(look: Look, account: Account, plane: ControlPlane) -> list[str]:
+    """What a look tells; nothing from a cluster that does not answer, which may be on its way up or down."""
+    try:
+        return list(look(account, plane))
+    except RehearsalError:
+        return []
 
 
 def wait_for_the_person() -> None:

@@ -88,6 +88,8 @@ class CloudFormation:
         self._read = read
         self._public = public
         self._change_sets: dict[str, ChangeSet] = {}
+        # Why a template could not even be begun with: the CDK's command line deletes the change set that says so.
+        self.refused = ""
         self._model = get_service_model("cloudformation")
 
     def answer(self, form: Mapping[str, list[str]]) -> tuple[int, str]:
@@ -294,6 +296,7 @@ class CloudFormation:
             change_set.parameters = language.parameters(parsed, given, self._public)
         except RehearsalError as error:
             change_set.status, change_set.execution, change_set.reason = "FAILED", "UNAVAILABLE", str(error)
+            self.refused = f"{stack.name}: {error}"
         if change_set.status != "FAILED" and type_ == "UPDATE" and _same(stack, change_set):
             change_set.status, change_set.execution, change_set.reason = "FAILED", "UNAVAILABLE", NOTHING_CHANGED
         self._change_sets[change_set.id] = change_set

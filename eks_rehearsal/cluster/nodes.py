@@ -274,6 +274,12 @@ class Nodes:
                     f"instance {instance['InstanceId']} may not enter cluster {plane.name}: its role "
                     f"{self._role(instance)} has no access entry there, nor an aws-auth mapping that counts"
                 ) from None
+            if error.code == 403:
+                raise RehearsalError(
+                    f"instance {instance['InstanceId']} may enter cluster {plane.name}, but not as a node: what lets its role "
+                    f"{self._role(instance)} in must be an access entry of the type EC2_LINUX, or an aws-auth mapping to "
+                    f"system:nodes ({error})"
+                ) from None
             if error.reason != "AlreadyExists":
                 raise
         if NODEGROUP_TAG not in {tag["Key"] for tag in instance.get("Tags", [])}:

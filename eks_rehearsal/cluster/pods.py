@@ -15,6 +15,7 @@ from typing import Any
 
 import requests
 
+from eks_rehearsal.cluster.admission import Refusal, refusal
 from eks_rehearsal.cluster.control_plane import ControlPlane
 from eks_rehearsal.cluster.kube import STRATEGIC, ApiError, Document, condition, kubeconfig
 from eks_rehearsal.cluster.nodes import Aws, gpu_count
@@ -30,6 +31,10 @@ TOKEN_SECONDS = 86_400
 FAULT = re.compile(r'^panic:|"level":"(ERROR|PANIC|FATAL)"')
 CRASHES_THAT_TELL = 2
 BACK_OFF_SECONDS = (1, 2, 4, 8)
+# How often a kubelet tries again to start what it refused.
+LOOK_AGAIN_SECONDS = 2.0
+# What the played kubelets wait for, as it is written in kubelet.yaml.
+ADMITTED = "PodReadyToStartContainers"
 BYTES = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "": 1}
 
 
@@ -80,6 +85,7 @@ class Pods:
     notes: list[str] = field(default_factory=list)
     controllers: dict[str, Controller] = field(default_factory=dict)
     _plugins: dict[str, str] = field(default_factory=dict)
+    _refused: dict[str, Document] = field(default_factory=dict)
     _stopped: threading.Event = field(default_factory=threading.Event)
 
     def start(self) -> None:
@@ -88,6 +94,7 @@ class Pods:
         threading.Thread(
             target=watch, args=("/api/v1/pods", self._seen, self._stopped), daemon=True, name="pods"
         ).start()
+        threading.Thread(target=self._look_again, daemon=True, name="refused pods").start()
 
     def stop(self) -> None:
         """Stop looking, and every controller."""
@@ -123,8 +130,48 @@ class Pods:
         gone = kind == "DELETED" or "deletionTimestamp" in pod["metadata"]
         if _runs(pod, CONTROLLER_IMAGE):
             self._controller(uid, node, pod, gone=gone)
-        elif _runs(pod, DEVICE_PLUGIN_IMAGE) and node:
+            return
+        if gone or not node:
+            self._refused.pop(uid, None)
+        elif (
+            pod["status"].get("phase") == "Pending" and condition(pod, ADMITTED) != "True" and uid not in self._refused
+        ):
+            self._admit(uid, pod)
+        if _runs(pod, DEVICE_PLUGIN_IMAGE) and node:
             self._plugin(uid, node, works=not gone and condition(pod, "Ready") == "True")
+
+    def _admit(self, uid: str, pod: Document) -> None:
+        """Let the played kubelet start a pod, or show why none would."""
+        refused = refusal(pod, self.plane.kube)
+        if refused is None:
+            self._refused.pop(uid, None)
+            self._patch(pod, {"conditions": [{"type": ADMITTED, "status": "True", "lastTransitionTime": _now()}]})
+        elif uid not in self._refused:
+            self._refused[uid] = pod
+            self._patch(
+                pod,
+                {
+                    "phase": "Pending",
+                    "containerStatuses": [_waiting(one, refused) for one in pod["spec"]["containers"]],
+                },
+            )
+
+    def _look_again(self) -> None:
+        """Try again what was refused: what was missing may have come."""
+        while not self._stopped.wait(LOOK_AGAIN_SECONDS):
+            for uid, pod in list(self._refused.items()):
+                with contextlib.suppress(RehearsalError):
+                    self._admit(uid, pod)
+
+    def _patch(self, pod: Document, status: Document) -> None:
+        """Change a pod's status; that of one that is gone is nobody's."""
+        metadata = pod["metadata"]
+        path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}/status"
+        try:
+            self.plane.kube.patch(path, {"status": status}, kind=STRATEGIC)
+        except ApiError as error:
+            if error.code != 404:
+                raise
 
     def _plugin(self, uid: str, node: str, *, works: bool) -> None:
         """A device plugin that works shows its node's GPUs to the kubelet; one that goes takes them away."""
@@ -162,7 +209,7 @@ class Pods:
             try:
                 last_words = self._run(controller)
             except Exception as error:  # noqa: BLE001 - whatever keeps it from running is why it does not run
-                last_words = f"{type(error).__name__}: {error}"
+                last_words = str(error) if isinstance(error, RehearsalError) else f"{type(error).__name__}: {error}"
             finally:
                 if controller.process:
                     controller.process.stop(grace=3)
@@ -192,6 +239,8 @@ class Pods:
 
     def _start(self, controller: Controller) -> int:
         """Start the process with the environment of the container; the port on which it says that it is ready."""
+        if refused := refusal(controller.pod, self.plane.kube):
+            raise RehearsalError(refused.message)
         port, controller.metrics = free_port(), free_port()
         container = controller.pod["spec"]["containers"][0]
         environment = {
@@ -270,7 +319,7 @@ class Pods:
 
     def _show(self, controller: Controller) -> None:
         """Show the state of the process as the state of the pod."""
-        now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+        now = _now()
         said = "True" if controller.ready else "False"
         container = controller.pod["spec"]["containers"][0]
         running = controller.process is not None and controller.process.running
@@ -292,12 +341,17 @@ class Pods:
                 }
             ],
         }
-        path = f"/api/v1/namespaces/{controller.namespace}/pods/{controller.name}/status"
-        try:
-            self.plane.kube.patch(path, {"status": status}, kind=STRATEGIC)
-        except ApiError as error:
-            if error.code != 404:
-                raise
+        self._patch(controller.pod, status)
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _waiting(container: Document, refused: Refusal) -> Document:
+    waiting = {"reason": refused.reason, "message": refused.message}
+    named = {"name": container["name"], "image": container["image"], "imageID": ""}
+    return {**named, "ready": False, "restartCount": 0, "state": {"waiting": waiting}}
 
 
 def _why(process: Process) -> str:

@@ -119,9 +119,10 @@ def _raised(spec: Document) -> int:
 
 def _changed(scene: Scene, pool: str, karpenter: str | None = None) -> Path:
     """A copy of the assembly: the controller's pods have an annotation more, the pool another weight, the charts a version."""
-    folder = scene.account.processes.folder / "upgraded"
-    shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(scene.account.assembly.folder, folder)
+    assembly, whole = scene.account.assembly, scene.account.processes.folder / "upgraded"
+    shutil.rmtree(whole, ignore_errors=True)
+    shutil.copytree(assembly.root, whole)
+    folder = whole / assembly.folder.relative_to(assembly.root)
     changes = 0
     for path in folder.glob("*.template.json"):
         template = json.loads(path.read_text(encoding="utf-8"))
@@ -149,6 +150,16 @@ def publish_anew(folder: Path, template: Path) -> None:
                 new = hashlib.sha256(template.read_bytes()).hexdigest()
                 for listing in (assets, folder / "manifest.json"):
                     listing.write_text(listing.read_text(encoding="utf-8").replace(id, new), encoding="utf-8")
+                _rename_in_outer(folder, id, new)
+
+
+def _rename_in_outer(folder: Path, old: str, new: str) -> None:
+    """Name a nested stack's template anew where the stack that has it names it, which changes that one, too."""
+    for outer in folder.glob("*.template.json"):
+        text = outer.read_text(encoding="utf-8")
+        if old != new and old in text:
+            outer.write_text(text.replace(old, new), encoding="utf-8")
+            publish_anew(folder, outer)
 
 
 def _edit(properties: dict[str, Any], key: str, edit: Callable[[str], str]) -> int:

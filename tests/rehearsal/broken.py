@@ -68,6 +68,38 @@ BROKEN = {
         ),
         ("nvidia-device-plugin", "does not tolerate"),
     ),
+    "device plugin image without a tag": (
+        _replaced(lambda name, _: "DevicePlugin" in name, "k8s-device-plugin:v0.19.3", "k8s-device-plugin:"),
+        ("nvidia-device-plugin", "InvalidImageName", "k8s-device-plugin:"),
+    ),
+    "node role of the class misspelt": (
+        _replaced(
+            lambda name, _: "inferenceNodeClass" in name,
+            '{"Ref": "KarpenterNodeRole25FDF7B4"}',
+            '"KarpenterNodeRole-no"',
+        ),
+        ("EC2NodeClass inference", "Role KarpenterNodeRole-no not found"),
+    ),
+    "controller wants nodes that are not there": (
+        _replaced(
+            lambda name, _: name.startswith("KarpenterChartsController"),
+            "karpenter.sh/controller",
+            "karpenter.sh/no-controller",
+        ),
+        ("Karpenter's controller finds no node", "node affinity"),
+    ),
+    "access entry of the type STANDARD": (
+        _replaced(lambda _, one: one["Type"] == "AWS::EKS::AccessEntry", '"EC2_LINUX"', '"STANDARD"'),
+        ("KarpenterNodeRole-gpu", "not as a node", "EC2_LINUX"),
+    ),
+    "pool label against its requirement": (
+        _replaced(
+            lambda name, _: "inferenceNodePool" in name,
+            '\\"labels\\":{',
+            '\\"labels\\":{\\"kubernetes.io/arch\\":\\"arm64\\",',
+        ),
+        ("NodePool inference contradicts itself", "kubernetes.io/arch"),
+    ),
     "NodePool names a class that is not there": (
         _replaced(
             lambda name, _: "NodePool" in name,

@@ -1,4 +1,6 @@
 import io
+import subprocess
+import sys
 
 import pytest
 from rich.console import Console
@@ -8,6 +10,7 @@ from eks_rehearsal import command
 from eks_rehearsal.command import Terminal, app
 from eks_rehearsal.errors import NotBuilt
 from eks_rehearsal.result import FAILED, PASSED, Outcome, Result
+from eks_rehearsal.stories import STORIES
 
 RUNNER = CliRunner()
 
@@ -27,7 +30,7 @@ def rehearsed(monkeypatch, tmp_path):
     """Runs the command on a result that is there already."""
 
     def go(what):
-        monkeypatch.setattr(command, "rehearse", lambda *_: what)
+        monkeypatch.setattr("eks_rehearsal.rehearse.rehearse", lambda *_: what)
         return run(tmp_path, "--report", tmp_path / "r.html")
 
     return go
@@ -69,7 +72,7 @@ def test_ctrl_c_exits_with_130(monkeypatch, tmp_path):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "rehearse", stop)
+    monkeypatch.setattr("eks_rehearsal.rehearse.rehearse", stop)
     code, said = run(tmp_path)
     assert code == 130
     assert "nothing of the rehearsal runs any more" in said
@@ -79,7 +82,7 @@ def test_a_full_disk_is_said_without_a_traceback(monkeypatch, tmp_path):
     def full(*_):
         raise OSError(28, "No space left on device", "/somewhere/etcd")
 
-    monkeypatch.setattr(command, "rehearse", full)
+    monkeypatch.setattr("eks_rehearsal.rehearse.rehearse", full)
     code, said = run(tmp_path)
     assert code == 2
     assert "No space left on device /somewhere/etcd" in said
@@ -133,6 +136,30 @@ def test_a_build_that_fails_leaves_no_bar(monkeypatch, tmp_path):
         raise NotBuilt("cannot build kwok 0.8.0")
 
     bars = []
-    monkeypatch.setattr(command, "rehearse", fail)
+    monkeypatch.setattr("eks_rehearsal.rehearse.rehearse", fail)
     assert run(tmp_path)[0] == 2
     assert not bars[0].live.is_started
+
+
+def test_help_waits_for_nothing_that_only_a_rehearsal_needs():
+    heavy = ("moto", "boto3", "botocore", "cryptography", "requests", "jinja2", "yaml")
+    script = f"import sys, eks_rehearsal.command; print([one for one in {heavy} if one in sys.modules])"
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert said.strip() == "[]"
+
+
+def test_help_names_every_story_in_its_order():
+    assert tuple(story.name for story in STORIES) == command.NAMES
+
+
+def test_each_stage_that_is_named_has_a_report_of_its_own(monkeypatch, tmp_path):
+    rehearsed = []
+    folders = {"Beta": tmp_path / "b", "Prod": tmp_path / "p"}
+    monkeypatch.setattr("eks_rehearsal.assembly.chosen", lambda *_: folders)
+    verdicts = iter([result(FAILED, "no node"), result()])
+    monkeypatch.setattr(
+        "eks_rehearsal.rehearse.rehearse", lambda folder, *_: rehearsed.append(folder) or next(verdicts)
+    )
+    code, _ = run(tmp_path, "--report", tmp_path / "r.html")
+    assert (code, rehearsed) == (1, list(folders.values()))
+    assert sorted(path.name for path in tmp_path.glob("*.html")) == ["r-Beta.html", "r-Prod.html"]

@@ -1,9 +1,10 @@
 import json
+from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 
 import pytest
 
-from eks_rehearsal.diagnosis import readable, useless, why
+from eks_rehearsal.diagnosis import NOTHING_LEFT, readable, useless, why
 
 CLASSES = "/apis/karpenter.k8s.aws/v1/ec2nodeclasses"
 POOLS = "/apis/karpenter.sh/v1/nodepools"
@@ -15,9 +16,12 @@ class Kube:
         self.lists = {CLASSES: lists.get("classes", []), POOLS: lists.get("pools", [])}
         self.lists["/api/v1/nodes"] = lists.get("nodes", [])
         self.lists["/apis/apps/v1/daemonsets"] = lists.get("daemons", [])
+        self.lists["/api/v1/pods"] = lists.get("pods", [])
+        self.lists["/api/v1/events"] = lists.get("events", [])
+        self.lists["/apis/karpenter.sh/v1/nodeclaims"] = lists.get("claims", [])
 
     def items(self, path):
-        return self.lists[path]
+        return self.lists.get(path, [])
 
 
 def node_class(name="gpu", **conditions):
@@ -25,8 +29,10 @@ def node_class(name="gpu", **conditions):
     return {"metadata": {"name": name}, "status": {"conditions": said}}
 
 
-def pool(named="gpu"):
-    return {"metadata": {"name": "inference"}, "spec": {"template": {"spec": {"nodeClassRef": {"name": named}}}}}
+def pool(named="gpu", labels=None, requirements=()):
+    spec = {"nodeClassRef": {"name": named}, "requirements": list(requirements)}
+    template = {"metadata": {"labels": labels or {}}, "spec": spec}
+    return {"metadata": {"name": "inference"}, "spec": {"template": template}}
 
 
 def node(capacity=None, labels=None):
@@ -45,13 +51,16 @@ def daemon(image="nvcr.io/nvidia/k8s-device-plugin:v0.19.3", **spec):
     }
 
 
-def reason(*, trouble="", refusals=None, broken="", said=(), **lists):
+def reason(*, trouble="", refusals=None, broken="", said=(), no_capacity=(), **lists):
     plane = SimpleNamespace(name="gpu", kube=Kube(**lists), check=lambda: broken)
-    pods = SimpleNamespace(trouble=lambda: trouble, said=lambda words: [line for line in said if words in line])
+    pods = SimpleNamespace(
+        controllers={}, trouble=lambda: trouble, said=lambda words: [line for line in said if words in line]
+    )
     account = SimpleNamespace(
         pods={"gpu": pods},
         nodes=SimpleNamespace(refusals=refusals or {}),
         aws=SimpleNamespace(region="eu-west-1"),
+        hooks=SimpleNamespace(no_capacity=no_capacity),
     )
     return why(account, plane)
 
@@ -98,7 +107,118 @@ def test_a_node_whose_gpus_are_not_seen_says_that_it_bills():
 def test_a_pool_of_which_the_region_has_nothing_is_named_with_the_region():
     words = "skipping, nodepool requirements filtered out all instance types"
     line = json.dumps({"level": "INFO", "message": words, "NodePool": {"name": "inference"}})
-    assert reason(said=[line]).startswith("NodePool inference allows no instance type that eu-west-1 has in the zones")
+    assert reason(said=[line], pools=[pool()], classes=[node_class(Ready=("True", ""))]).startswith(
+        "NodePool inference allows no instance type that eu-west-1 has in the zones"
+    )
+
+
+READY = {"classes": [node_class(Ready=("True", "Ready"))], "pools": [pool()]}
+
+
+def ago(seconds):
+    return (datetime.now(timezone.utc) - timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
+
+
+def log(message="Reconciler error", seconds=1, **more):
+    return json.dumps({"level": "ERROR", "time": ago(seconds), "message": message, **more})
+
+
+def test_a_pool_whose_label_and_requirement_exclude_each_other_is_told_both():
+    arch = {"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64"]}
+    line = json.dumps({"message": NOTHING_LEFT, "NodePool": {"name": "inference"}})
+    broken = pool(labels={"kubernetes.io/arch": "arm64"}, requirements=[arch])
+    assert reason(said=[line], pools=[broken], classes=READY["classes"]) == (
+        "NodePool inference contradicts itself: no node can have both the label kubernetes.io/arch=arm64 and the requirement "
+        "kubernetes.io/arch=amd64"
+    )
+
+
+NO_ROLE = (
+    "creating instance profile, operation error IAM: AddRoleToInstanceProfile, https response error StatusCode: 404, "
+    "RequestID: pBE7nAC6, NoSuchEntity: Role no-such not found (aws-operation-name=AddRoleToInstanceProfile)"
+)
+
+
+def test_a_class_that_only_the_log_says_the_fault_of_is_told_with_it():
+    lines = [log(controllerKind="EC2NodeClass", name="gpu", error=NO_ROLE)] * 3
+    classes = [node_class(InstanceProfileReady=("Unknown", "AwaitingReconciliation"), Ready=("Unknown", ""))]
+    said = reason(said=lines, classes=classes, pools=[pool()])
+    assert said == "EC2NodeClass gpu is not ready: NoSuchEntity: Role no-such not found"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [log(controllerKind="EC2NodeClass", name="gpu", error=NO_ROLE)] * 2,
+        [log(controllerKind="EC2NodeClass", name="gpu", error=NO_ROLE, seconds=90)] * 9,
+        [log(controllerKind="NodeClaim", name="a", error="the object has been modified; try again")] * 9,
+    ],
+    ids=["seldom", "long ago", "a conflict"],
+)
+def test_what_the_next_attempt_mends_is_no_reason(lines):
+    assert reason(said=lines, **READY) == ""
+
+
+def test_whatever_karpenter_fails_at_again_and_again_is_the_last_reason():
+    lines = [log(controller="pricing", error="api error AccessDenied: no GetProducts")] * 3
+    assert reason(said=lines, **READY) == "Karpenter fails at pricing again and again: AccessDenied: no GetProducts"
+
+
+def claim(status, why, message=""):
+    launched = {"type": "Launched", "status": status, "reason": why, "message": message}
+    return {"metadata": {"labels": {"karpenter.sh/nodepool": "inference"}}, "status": {"conditions": [launched]}}
+
+
+def test_a_launch_that_ec2_refuses_is_told_in_its_words():
+    refused = claim("Unknown", "LaunchFailed", "api error UnauthorizedOperation: no iam:PassRole")
+    said = "no node of pool inference can be launched: UnauthorizedOperation: no iam:PassRole"
+    assert reason(claims=[refused], **READY) == said
+    assert reason(claims=[claim("Unknown", "AwaitingReconciliation")], **READY) == ""
+    assert reason(claims=[refused], no_capacity=["spot"], **READY) == ""
+
+
+def pod(name="ai-1", node="", labels=None, status=None):
+    return {"metadata": {"name": name, "labels": labels or {}}, "spec": {"nodeName": node}, "status": status or {}}
+
+
+def test_a_pod_that_a_kubelet_refuses_is_told_with_its_message():
+    waiting = {"reason": "InvalidImageName", "message": "couldn't parse image name 'a:'"}
+    refused = pod("plugin-1", "ip-1", status={"containerStatuses": [{"state": {"waiting": waiting}}]})
+    assert reason(pods=[refused], **READY) == (
+        "pod plugin-1 on node ip-1 cannot start: InvalidImageName: couldn't parse image name 'a:'"
+    )
+
+
+@pytest.mark.parametrize(("error", "told"), [("did not tolerate taint", True), ("all types exceed limits", False)])
+def test_a_pod_for_which_no_pool_has_a_node_is_told_unless_a_limit_holds_it_back(error, told):
+    line = log("could not schedule pod", Pod={"name": "ai-1"}, error=error)
+    said = f"Karpenter can bring no node for pod ai-1: {error}" if told else ""
+    assert reason(said=[line], pods=[pod()], **READY) == said
+    assert reason(said=[line], pods=[pod(node="ip-1")], **READY) == ""
+
+
+def controller_pod(seconds):
+    unscheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "2 didn't match"}
+    status = {"conditions": [{**unscheduled, "lastTransitionTime": ago(seconds)}]}
+    return pod("karpenter-1", labels={"app.kubernetes.io/name": "karpenter"}, status=status)
+
+
+@pytest.mark.parametrize(("seconds", "ready", "told"), [(20, "True", True), (3, "True", False), (20, "False", False)])
+def test_a_controller_for_which_no_node_is_right_is_told_once_there_are_nodes_and_some_time_has_passed(
+    seconds, ready, told
+):
+    there = {"metadata": {"name": "ip-1"}, "status": {"conditions": [{"type": "Ready", "status": ready}]}}
+    said = "Karpenter's controller finds no node: 2 didn't match" if told else ""
+    assert reason(pods=[controller_pod(seconds)], nodes=[there], **READY) == said
+
+
+def test_a_daemonset_whose_pods_the_api_server_refuses_is_told():
+    plugin = {**daemon(), "status": {"desiredNumberScheduled": 1, "currentNumberScheduled": 0}}
+    plugin["metadata"]["uid"] = "1"
+    event = {"reason": "FailedCreate", "involvedObject": {"uid": "1"}, "message": 'serviceaccount "a" not found'}
+    assert reason(daemons=[plugin], events=[event], **READY) == (
+        'DaemonSet nvidia-device-plugin has no pod: serviceaccount "a" not found'
+    )
 
 
 def test_a_useless_node_without_any_plugin_in_the_cluster():

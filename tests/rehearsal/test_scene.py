@@ -247,7 +247,7 @@ def upgraded(tmp_path, resources, karpenter=None):
         class processes:  # noqa: N801
             pass
 
-    Account.assembly.folder, Account.processes.folder = folder, work
+    Account.assembly.folder, Account.assembly.root, Account.processes.folder = folder, folder, work
     changed = upgrade._changed(Scene(Account, None, Timeline(), None), "inference", karpenter)
     return changed, json.loads((changed / "S.template.json").read_text())["Resources"]
 
