@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from ipaddress import ip_address, ip_network
 from typing import Any, Final
 
-from eks_rehearsal.iam.matching import Context, Unresolved, arn_like, as_list, like, plain, text
+from eks_rehearsal.iam.matching import Context, any_resolved, arn_like, as_list, like, plain, text
 
 # What a policy wants, what the request has, and the values of variables.
 _Compare = Callable[[str, str, "Context | None"], bool]
@@ -113,18 +113,13 @@ class _Operator:
             return False
         if not values:
             return self.if_exists or self.quantifier == "forallvalues" or (negated and not self.quantifier)
-        met = [_meets(compare, wanted, value, context) != negated for value in values]
+
+        def meets(value: str) -> bool:
+            # With a variable that has no value, neither an operator nor its negation holds.
+            return any_resolved(wanted, lambda one: compare(one, value, context), otherwise=negated)
+
+        met = [meets(value) != negated for value in values]
         return all(met) if self.quantifier == "forallvalues" or (negated and not self.quantifier) else any(met)
-
-
-def _meets(compare: _Compare, wanted: list[str], value: str, context: Context | None) -> bool:
-    def one(said: str) -> bool:
-        try:
-            return compare(said, value, context)
-        except Unresolved:
-            return False
-
-    return any(one(said) for said in wanted)
 
 
 def unmet(condition: Mapping[str, Any], context: Context, *, variables: bool = True) -> str:

@@ -204,13 +204,14 @@ def _about(statement: Mapping[str, Any], request: Request, context: Context | No
     def names(element: str) -> bool:
         return any(like(one, request.action, ignore_case=True) for one in as_list(statement[element]))
 
-    def means(element: str) -> bool:
-        return any_resolved(as_list(statement[element]), lambda one: resource_like(one, request.resource, context))
+    def means(element: str, *, unresolved: bool = False) -> bool:
+        patterns = as_list(statement[element])
+        return any_resolved(patterns, lambda one: resource_like(one, request.resource, context), otherwise=unresolved)
 
     if not (not names("NotAction") if "NotAction" in statement else names("Action")):
         yield f"does not have the action {request.action}"
     about = "Resource" in statement or "NotResource" in statement
-    if about and not (not means("NotResource") if "NotResource" in statement else means("Resource")):
+    if about and not (not means("NotResource", unresolved=True) if "NotResource" in statement else means("Resource")):
         yield f"does not have the resource {request.resource}"
 
 

@@ -119,13 +119,13 @@ def resource_like(pattern: str, resource: str, context: Context | None = None) -
     return len(parts) == _ARN_PARTS and all(_matches(one, part) for one, part in zip(wanted, parts, strict=True))
 
 
-def any_resolved(patterns: list[Any], matches: Callable[[str], bool]) -> bool:
-    """Whether any of these matches; one with an unresolved variable does not."""
+def any_resolved(patterns: list[Any], matches: Callable[[str], bool], *, otherwise: bool) -> bool:
+    """Whether any of these matches; `otherwise` is what one with an unresolved variable counts as."""
 
     def safely(pattern: str) -> bool:
         try:
             return matches(pattern)
         except Unresolved:
-            return False
+            return otherwise
 
     return any(safely(text(pattern)) for pattern in patterns)

@@ -45,8 +45,8 @@ KINDS = {
 KINDS["Date"] = KINDS["Numeric"]
 NUMBERS, KEY_OF_NUMBER = ("1", "1.0", "2.5", "-3", "10"), "s3:max-keys"
 DATES, KEY_OF_DATE = ("2026-01-01T00:00:00Z", "2025-06-01T12:00:00Z", "2027-01-01T00:00:00Z"), "aws:CurrentTime"
-ADDRESSES, KEY_OF_ADDRESS = ("10.0.0.1", "10.0.1.9", "192.168.0.1", "2001:db8::1"), "aws:SourceIp"
-NETWORKS = ("10.0.0.0/24", "10.0.0.0/8", "192.168.0.1", "2001:db8::/32", "0.0.0.0/0")
+ADDRESSES, KEY_OF_ADDRESS = ("10.0.0.1", "10.0.1.9", "192.168.0.1", "172.16.0.9"), "aws:SourceIp"
+NETWORKS = ("10.0.0.0/24", "10.0.0.0/8", "192.168.0.1", "172.16.0.0/12", "0.0.0.0/1")
 ARNS = (ROLE, "arn:aws:iam::*:role/*", "arn:aws:iam::123456789012:role/c?ntroller", QUEUE, "arn:aws:*:*:*:*")
 TAG_KEYS = ("Name", "eks:cluster", "karpenter.sh/nodeclaim", "nodeclaim")
 
@@ -88,11 +88,12 @@ def _conditions():
 
 @st.composite
 def _statements(draw, principals=None):
-    no = st.sampled_from(("", "", "", "Not"))
+    no, no_resource = (draw(st.sampled_from(("", "", "", "Not"))) for _ in range(2))
+    resources = [one for one in RESOURCES if not (no_resource and "${aws" in one)]
     statement = {
         "Effect": draw(st.sampled_from(("Allow", "Allow", "Allow", "Deny"))),
-        f"{draw(no)}Action": draw(st.one_of(st.just(["*"]), _some(ACTIONS))),
-        f"{draw(no)}Resource": draw(st.one_of(st.just(["*"]), _some(RESOURCES))),
+        f"{no}Action": draw(st.one_of(st.just(["*"]), _some(ACTIONS))),
+        f"{no_resource}Resource": draw(st.one_of(st.just(["*"]), _some(resources))),
     }
     if condition := draw(_conditions()):
         statement["Condition"] = condition

@@ -11,7 +11,12 @@ from tests.conformance.record import RECORDED
 ROLE = "arn:aws:iam::123456789012:role/controller"
 SESSION = "arn:aws:sts::123456789012:assumed-role/controller/pod"
 INSTANCE = "arn:aws:ec2:us-east-1:123456789012:instance/i-1"
-CALLER = Caller({"AWS": frozenset({ROLE})}, {"aws:principaltag/team": ("gpu",)}, SESSION, "123456789012")
+CALLER = Caller(
+    {"AWS": frozenset({ROLE})},
+    {"aws:principaltag/team": ("gpu",), "aws:principaltag/whole": ("instance/i-1",)},
+    SESSION,
+    "123456789012",
+)
 
 
 def policy(effect="Allow", name="own", **elements):
@@ -64,6 +69,7 @@ def test_each_layer_must_allow(layer, said):
         ("arn:aws:ec2:*:*:instance/${aws:PrincipalTag/absent, 'i-1'}", True),
         ("arn:aws:ec2:*:*:instance/${aws:PrincipalTag/absent}", False),
         ("arn:aws:ec2:*:*:instance/${aws:PrincipalTag/team}", False),
+        ("arn:aws:ec2:us-east-1:123456789012:${aws:PrincipalTag/whole}", True),
         ("arn:aws:ec2", True),
         ("arn:aws:ec2:*:instance/*", False),
     ],
@@ -96,3 +102,27 @@ def test_keys_of_more_than_one_value_are_all_looked_at():
     own = policy(Condition={"ForAllValues:StringEquals": {"aws:TagKeys": ["Name", "owner"]}})
     assert decide(Policies(identity=[own]), asked(keys=["Name"])).allowed
     assert not decide(Policies(identity=[own]), asked(keys=["Name", "other"])).allowed
+
+
+@pytest.mark.parametrize(
+    ("condition", "allowed"),
+    [
+        ({"NotIpAddress": {"aws:SourceIp": ["10.0.0.0/8"]}}, True),
+        ({"IpAddress": {"aws:SourceIp": ["10.0.0.0/8", "2001:db8::/32"]}}, True),
+        ({"BinaryEquals": {"key": "QmluYXJ5"}}, True),
+        ({"BinaryEquals": {"key": "b3RoZXI="}}, False),
+        ({"StringNotEquals": {"key": "${aws:PrincipalTag/absent}"}}, False),
+        ({"StringEquels": {"key": "QmluYXJ5"}}, False),
+    ],
+)
+def test_a_condition_that_the_comparison_leaves_out_holds_as_the_guide_has_it(condition, allowed):
+    request = Request(
+        "ec2:TerminateInstances", INSTANCE, CALLER, {"aws:sourceip": ("2001:db8::1",), "key": ("QmluYXJ5",)}
+    )
+    assert decide(Policies(identity=[policy(Condition=condition)]), request).allowed is allowed
+
+
+def test_a_statement_about_all_but_a_resource_that_is_not_known_says_nothing():
+    own = policy(NotResource="arn:aws:ec2:*:*:instance/${aws:PrincipalTag/absent}")
+    del own.document["Statement"]["Resource"]
+    assert not decide(Policies(identity=[own]), asked()).allowed
