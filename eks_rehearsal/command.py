@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from eks_rehearsal import report
 from eks_rehearsal.account import Account
 from eks_rehearsal.errors import RehearsalError
+from eks_rehearsal.iam.evaluator import Policy
 from eks_rehearsal.rehearse import Options, rehearse, wait_for_the_person
 from eks_rehearsal.result import FAILED, PASSED, Result
 from eks_rehearsal.stories import STORIES, Story
@@ -55,12 +56,27 @@ def command(
     ] = False,
     follow: Annotated[bool, typer.Option("--follow", help="Show the log of Karpenter's controller, too.")] = False,
     port: Annotated[int, typer.Option(help="The port of the emulated AWS; a free one when 0.", min=0, max=65535)] = 0,
+    authorize: Annotated[
+        bool,
+        typer.Option(
+            help="Decide the calls of roles by their policies, as far as the emulated AWS knows what they ask for."
+        ),
+    ] = False,
+    scp: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A service control policy, as JSON; may be given more than once. Those that allow nothing stand beside FullAWSAccess. Turns --authorize on."
+        ),
+    ] = None,
     report_to: Annotated[Path, typer.Option("--report", help="Where the report goes.")] = Path("rehearsal.html"),
 ) -> None:
     """Deploy a stack on this machine, with the real Karpenter and an emulated AWS, and play the GPU story on it."""
     terminal = Terminal(Console(highlight=False, soft_wrap=True), follow=follow)
     try:
-        options = Options(stories=_chosen(story or []), keep=keep, port=port)
+        controls = [_control(path) for path in scp or []]
+        options = Options(
+            stories=_chosen(story or []), keep=keep, port=port, authorize=authorize or bool(controls), controls=controls
+        )
         _check_writable(report_to)
         with _ended_by(signal.SIGTERM, signal.SIGHUP):
             result = rehearse(assembly, terminal, options)
@@ -88,6 +104,18 @@ def _chosen(names: list[str]) -> list[Story]:
     if unknown := [name for name in names if name not in known]:
         raise RehearsalError(f"there is no story {', '.join(unknown)}; there are {', '.join(known)}")
     return [known[name] for name in names] or list(STORIES)
+
+
+def _control(path: Path) -> Policy:
+    way_out = f"{path} is no service control policy; --scp takes a policy's JSON"
+    try:
+        policy = Policy.read(str(path), path.read_text(encoding="utf-8"))
+        stated = bool(policy.statements)
+    except (OSError, ValueError, AttributeError) as error:
+        raise RehearsalError(f"{way_out} ({error})") from None
+    if not stated:
+        raise RehearsalError(f"{way_out} (it has no Statement)")
+    return policy
 
 
 def _check_writable(report_to: Path) -> None:
