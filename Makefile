@@ -4,6 +4,7 @@
 # make prove     rehearsals of both profiles, every form of cluster, stacks broken on purpose, killed and stopped        OPTIONS='-k walkthrough'
 # make check     format, lint, types, architecture, fast suite, templates, wheel
 # make bench     the figures of docs/benchmarks.md, measured here
+# make conformance   our evaluator of IAM policies against another one, over some 20,000 generated requests
 # make docs      the generated pages of docs/
 PYTHON ?= python3
 PROFILE ?= default
@@ -13,7 +14,7 @@ BIN := .venv/bin
 CDK := $(BIN)/cdk
 
 .DEFAULT_GOAL := synth
-.PHONY: synth test rehearse prove check format lint types architecture templates wheel docs bench clean
+.PHONY: synth test rehearse prove conformance check format lint types architecture templates wheel docs bench clean
 # No telemetry, no notices: nothing but the registries at set-up is ever asked.
 export CDK_DISABLE_CLI_TELEMETRY := true
 # The CDK is installed without bytecode, which is then written for the modules that are used.
@@ -35,6 +36,11 @@ rehearse: .venv/.rehearsal synth
 # stopped. Two at a time, because a rehearsal waits for most of its time.
 prove: .venv/.dev
 	@$(BIN)/pytest -m rehearsal --numprocesses 2 tests/rehearsal $(OPTIONS)
+
+# Another evaluator, which is AGPL and for comparing alone, is installed beside the tests.
+conformance: .venv/.dev
+	@cd tests/conformance && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --no-audit --no-fund --loglevel=error
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -m conformance -s tests/conformance
 
 check: format lint types architecture test templates wheel
 

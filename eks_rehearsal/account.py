@@ -7,7 +7,7 @@ import json
 import os
 import urllib.parse
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ from eks_rehearsal.cluster.pods import Pods
 from eks_rehearsal.errors import RehearsalError
 from eks_rehearsal.functions import Functions
 from eks_rehearsal.functions.runner import Function, decode
+from eks_rehearsal.iam.evaluator import Policy
 from eks_rehearsal.processes import Processes, free_port, wait_for
 from eks_rehearsal.programs import Programs, cache_folder
 
@@ -107,6 +108,10 @@ class Account:
 
         port: The port of the emulated AWS; a free one when 0.
 
+        authorize: Whether calls of roles are decided by the roles' policies.
+
+        controls: Service control policies, which count where `authorize` is on.
+
         heard: Is told each event of a stack.
     """
 
@@ -118,6 +123,8 @@ class Account:
         *,
         node: Path,
         port: int = 0,
+        authorize: bool = False,
+        controls: Sequence[Policy] = (),
         heard: Callable[[Event], None] = lambda _: None,
     ) -> None:
         self.assembly = assembly
@@ -149,7 +156,13 @@ class Account:
         )
         self.hooks = hooks
         self.aws = EmulatedAws(
-            region=assembly.region, account=assembly.account, port=port, hooks=hooks, fronts=self._fronts()
+            region=assembly.region,
+            account=assembly.account,
+            port=port,
+            hooks=hooks,
+            fronts=self._fronts(),
+            authorize=authorize,
+            controls=controls,
         )
         self._ends = contextlib.ExitStack()
 

@@ -23,6 +23,7 @@ from eks_rehearsal.timeline import Moment
 
 if TYPE_CHECKING:  # With these comes moto: --help need not wait for it.
     from eks_rehearsal.account import Account
+    from eks_rehearsal.iam.evaluator import Policy
     from eks_rehearsal.stories import Story
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -61,6 +62,18 @@ def command(
     ] = False,
     follow: Annotated[bool, typer.Option("--follow", help="Show the log of Karpenter's controller, too.")] = False,
     port: Annotated[int, typer.Option(help="The port of the emulated AWS; a free one when 0.", min=0, max=65535)] = 0,
+    authorize: Annotated[
+        bool,
+        typer.Option(
+            help="Decide the calls of roles by their policies, as far as the emulated AWS knows what they ask for."
+        ),
+    ] = False,
+    scp: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A service control policy, as JSON; may be given more than once. Those that allow nothing stand beside FullAWSAccess. Turns --authorize on."
+        ),
+    ] = None,
     report_to: Annotated[Path, typer.Option("--report", help="Where the report goes.")] = Path("rehearsal.html"),
 ) -> None:
     """Deploy a stack on this machine, with the real Karpenter and an emulated AWS, and play the GPU story on it."""
@@ -71,8 +84,11 @@ def command(
 
     passed = True
     try:
-        options = Options(stories=_chosen(story or []), keep=keep, port=port)
         folders = chosen(assembly, stage_of_app or [])
+        controls = [_control(path) for path in scp or []]
+        options = Options(
+            stories=_chosen(story or []), keep=keep, port=port, authorize=authorize or bool(controls), controls=controls
+        )
         _check_writable(report_to)
         for stage, folder in folders.items():
             path = report_to.with_stem(f"{report_to.stem}-{stage}") if len(folders) > 1 else report_to
@@ -105,6 +121,20 @@ def _chosen(names: list[str]) -> list[Story]:
     if unknown := [name for name in names if name not in known]:
         raise RehearsalError(f"there is no story {', '.join(unknown)}; there are {', '.join(known)}")
     return [known[name] for name in names] or list(STORIES)
+
+
+def _control(path: Path) -> Policy:
+    way_out = f"{path} is no service control policy; --scp takes a policy's JSON"
+    from eks_rehearsal.iam.evaluator import Policy  # noqa: PLC0415 - only where one is given
+
+    try:
+        policy = Policy.read(str(path), path.read_text(encoding="utf-8"))
+        stated = bool(policy.statements)
+    except (OSError, ValueError, AttributeError) as error:
+        raise RehearsalError(f"{way_out} ({error})") from None
+    if not stated:
+        raise RehearsalError(f"{way_out} (it has no Statement)")
+    return policy
 
 
 def _check_writable(report_to: Path) -> None:

@@ -72,6 +72,11 @@ def _programs(_: Account, plane: ControlPlane) -> Iterator[str]:
         yield f"the control plane is broken: {ended}"
 
 
+def _denied(account: Account, _: ControlPlane) -> Iterator[str]:
+    """IAM did not let a role do something."""
+    yield from list(account.aws.authorization.denied)[:1]
+
+
 def _refused(account: Account, _: ControlPlane) -> Iterator[str]:
     """An instance runs, and its node may not enter."""
     yield from list(account.nodes.refusals.values())[:1]
@@ -277,6 +282,7 @@ def readable(line: str) -> str:
 
 LOOKS: tuple[Callable[[Account, ControlPlane], Iterator[str]], ...] = (
     _programs,
+    _denied,
     controller,
     unscheduled,
     _node_pools,

@@ -20,6 +20,7 @@ from eks_rehearsal.cloudformation.engine import Event
 from eks_rehearsal.cluster.control_plane import ControlPlane
 from eks_rehearsal.cluster.pods import follow
 from eks_rehearsal.errors import RehearsalError
+from eks_rehearsal.iam.evaluator import Policy
 from eks_rehearsal.inventory import Standing, differences, inventory, settled
 from eks_rehearsal.observer import Observer
 from eks_rehearsal.processes import Processes
@@ -60,12 +61,18 @@ class Options:
 
         port: The port of the emulated AWS; a free one when 0.
 
+        authorize: Whether calls of roles are decided by the roles' policies.
+
+        controls: Service control policies, which count where `authorize` is on.
+
         cache: Where programs are kept; the person's cache folder when left out.
     """
 
     stories: Sequence[Story] = STORIES
     keep: bool = False
     port: int = 0
+    authorize: bool = False
+    controls: Sequence[Policy] = ()
     cache: Path | None = None
 
 
@@ -121,7 +128,14 @@ class _Run:
         self.observers: list[Observer] = []
         with (
             Account(
-                self.assembly, self.programs, self.processes, node=self.node, port=self.options.port, heard=self._heard
+                self.assembly,
+                self.programs,
+                self.processes,
+                node=self.node,
+                port=self.options.port,
+                authorize=self.options.authorize,
+                controls=self.options.controls,
+                heard=self._heard,
             ) as account,
             self._ending(),
         ):
@@ -146,6 +160,8 @@ class _Run:
                     left = differences(before, self._standing(account, before))
             unknown = [f"{one.service}:{one.action}: {one.reason}" for one in account.aws.unknown]
             unknown += [*account.aws.world.failures, *account.failures()]
+            if self.options.authorize:
+                account.notes += account.aws.authorization.notes()
         return self._result(tuple(account.notes), left, tuple(unknown))
 
     @contextlib.contextmanager

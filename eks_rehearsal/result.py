@@ -11,7 +11,7 @@ PASSED, FAILED, NOT_PLAYED = "passed", "failed", "not played"
 CANNOT_SHOW = (
     "EC2's boot time and image pulls: an instance is a node within a second, and a container starts at once",
     "real GPUs, drivers and NVIDIA's container runtime: a GPU is a number on the node once a device plugin pod runs there",
-    "IAM's identity policies, service control policies and quotas: only role trust, access entries and aws-auth are checked",
+    "IAM's identity policies, service control policies and quotas: only role trust, access entries and aws-auth are checked, and with --authorize what the controller may call",
     "the network: routes, security group rules and endpoints are recorded, and no packet meets them; addresses are IPv4, in an IPv6 cluster, too",
     "EKS's add-ons and Lambda's own runtimes: add-ons are recorded, and functions run on this machine's Python and Node.js",
     "real spot capacity and prices: dollars are the catalogue's on-demand prices",

@@ -27,11 +27,13 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from typing_extensions import Self
 from werkzeug.exceptions import HTTPException
 
+from eks_rehearsal.aws.authorization import Authorization
 from eks_rehearsal.aws.extensions import extend
 from eks_rehearsal.aws.hooks import Hooks
 from eks_rehearsal.aws.wire import AwsError, Call, Environ, PassedOn, Response, body_of, identity_of
 from eks_rehearsal.aws.world import World
 from eks_rehearsal.errors import RehearsalError
+from eks_rehearsal.iam.evaluator import Policy
 
 StartResponse = Callable[..., Any]
 
@@ -189,6 +191,11 @@ def _run(app: Any, environ: Environ) -> tuple[int, list[tuple[str, str]], bytes]
 class EmulatedAws:
     """AWS for one account and region, as a context manager.
 
+    Args:
+        authorize: Whether calls of roles are decided by the roles' policies; only those are that `asked.py` knows.
+
+        controls: Service control policies; they count where `authorize` is on.
+
     Attributes:
         endpoint: `http://127.0.0.1:PORT`, for AWS_ENDPOINT_URL.
 
@@ -205,10 +212,13 @@ class EmulatedAws:
         port: int = 0,
         hooks: Hooks | None = None,
         fronts: Sequence[Front] = (),
+        authorize: bool = False,
+        controls: Sequence[Policy] = (),
     ) -> None:
         self.region, self.account = region, account
         self.hooks = hooks or Hooks()
         self.fronts = list(fronts)
+        self._authorize, self._controls = authorize, controls
         self.calls: deque[Call] = deque(maxlen=_REMEMBERED_CALLS)
         self.unknown: list[Unknown] = []
         self.endpoint = ""
@@ -224,6 +234,7 @@ class EmulatedAws:
         self._reset()
         self.world = World(self.region, self.account, self.hooks, self._ask_moto, self._moto_response)
         self.extensions = extend(self.world)
+        self.authorization = Authorization(self.world, self.extensions.roles, self._controls)
         try:
             self._server = _Server(("127.0.0.1", self._port), self)
         except OSError as error:
@@ -322,6 +333,9 @@ class EmulatedAws:
     def _answer(self, call: Call) -> Response:
         turn = contextlib.nullcontext() if (call.service, call.action) == _LONG_POLL else self.world.turn
         try:
+            if self._authorize:
+                with self.world.turn:
+                    self.authorization.check(call)
             with turn:
                 return self._own_or_moto(call)
         except PassedOn as refused:

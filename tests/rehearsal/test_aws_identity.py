@@ -7,9 +7,9 @@ from botocore.exceptions import ClientError
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from eks_rehearsal.aws.extensions.trust import Caller, refusal
 from eks_rehearsal.aws.hooks import ControlPlane, Hooks
 from eks_rehearsal.aws.server import EmulatedAws
+from eks_rehearsal.iam.evaluator import Caller, refusal
 from tests.until import until
 
 ACCOUNT = "123456789012"
@@ -198,4 +198,4 @@ def test_a_condition_holds_as_iam_has_it(condition, allowed):
 def test_a_denial_wins():
     policy = allow({"Service": "s"}, "sts:*")
     policy["Statement"].append({"Effect": "Deny", "Principal": "*", "Action": "*"})
-    assert refusal(policy, "sts:AssumeRole", CALLER) == "a statement denies it"
+    assert refusal(policy, "sts:AssumeRole", CALLER) == "statement 2 of the trust policy denies it"

@@ -49,6 +49,16 @@ def test_a_story_that_is_not_there_is_refused_with_those_that_are(tmp_path):
     assert "there is no story scael; there are scale, pools," in said
 
 
+@pytest.mark.parametrize("holds", ["{", "{}", "[]", None])
+def test_a_file_that_is_no_service_control_policy_is_refused(tmp_path, holds):
+    path = tmp_path / "scp.json"
+    if holds is not None:
+        path.write_text(holds)
+    code, said = run(tmp_path, "--scp", path)
+    assert code == 2
+    assert f"{path} is no service control policy; --scp takes a policy's JSON (" in said
+
+
 def test_a_rehearsal_that_passed_exits_with_0_and_leaves_a_report(rehearsed, tmp_path):
     code, said = rehearsed(result())
     assert code == 0

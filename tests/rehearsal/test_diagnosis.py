@@ -51,7 +51,7 @@ def daemon(image="nvcr.io/nvidia/k8s-device-plugin:v0.19.3", **spec):
     }
 
 
-def reason(*, trouble="", refusals=None, broken="", said=(), no_capacity=(), **lists):
+def reason(*, trouble="", refusals=None, broken="", said=(), no_capacity=(), denied=(), **lists):
     plane = SimpleNamespace(name="gpu", kube=Kube(**lists), check=lambda: broken)
     pods = SimpleNamespace(
         controllers={}, trouble=lambda: trouble, said=lambda words: [line for line in said if words in line]
@@ -59,7 +59,7 @@ def reason(*, trouble="", refusals=None, broken="", said=(), no_capacity=(), **l
     account = SimpleNamespace(
         pods={"gpu": pods},
         nodes=SimpleNamespace(refusals=refusals or {}),
-        aws=SimpleNamespace(region="eu-west-1"),
+        aws=SimpleNamespace(region="eu-west-1", authorization=SimpleNamespace(denied=denied)),
         hooks=SimpleNamespace(no_capacity=no_capacity),
     )
     return why(account, plane)
@@ -78,6 +78,12 @@ def test_a_control_plane_that_ended_comes_before_all_else():
 
 def test_a_controller_that_ends_again_and_again_is_the_reason_with_its_last_words():
     assert reason(trouble="panic: b") == "Karpenter's controller cannot run: panic: b"
+
+
+def test_what_iam_denied_comes_before_what_came_of_it():
+    assert (
+        reason(denied=["role may not ec2:CreateFleet on fleet"], trouble="a") == "role may not ec2:CreateFleet on fleet"
+    )
 
 
 def test_a_pool_whose_class_is_not_there_is_named_with_it():

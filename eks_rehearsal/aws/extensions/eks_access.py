@@ -13,9 +13,9 @@ from moto.core.utils import utcnow
 from eks_rehearsal.aws.extensions.eks import Cluster, Clusters, in_use, invalid, not_found
 from eks_rehearsal.aws.extensions.sts import Roles
 from eks_rehearsal.aws.extensions.tokens import BadToken, Expired, audiences, verified
-from eks_rehearsal.aws.extensions.trust import Caller, refusal
 from eks_rehearsal.aws.wire import AwsError, Call
 from eks_rehearsal.aws.world import Operations, World
+from eks_rehearsal.iam.evaluator import Caller, refusal
 
 Document = dict[str, Any]
 

@@ -11,8 +11,8 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from eks_rehearsal.aws.extensions.trust import Caller, refusal
 from eks_rehearsal.aws.world import World
+from eks_rehearsal.iam.evaluator import Caller, refusal
 
 
 class AwsEvents:
@@ -66,4 +66,4 @@ class AwsEvents:
         }
         caller = Caller({"Service": frozenset({"events.amazonaws.com"})}, context)
         document = json.loads(policy) if isinstance(policy, str) else policy
-        return not refusal(document, "sqs:SendMessage", caller)
+        return not refusal(document, "sqs:SendMessage", caller, target)

@@ -15,9 +15,9 @@ from typing import Any, Final
 from moto.core.utils import utcnow
 
 from eks_rehearsal.aws.extensions.sts import Roles
-from eks_rehearsal.aws.extensions.trust import Caller, refusal
 from eks_rehearsal.aws.wire import AwsError, Call
 from eks_rehearsal.aws.world import Operations, World
+from eks_rehearsal.iam.evaluator import Caller, refusal
 
 Document = dict[str, Any]
 Invoke = Callable[[str, Any], tuple[Any, str]]

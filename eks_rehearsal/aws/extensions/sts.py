@@ -8,13 +8,13 @@ What identity policies say about sts:AssumeRole is not looked at.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from eks_rehearsal.aws.extensions.tokens import BadToken, Claims, Expired, audiences, verified
-from eks_rehearsal.aws.extensions.trust import Caller, refusal
 from eks_rehearsal.aws.wire import AwsError, Call
 from eks_rehearsal.aws.world import Operations, World
+from eks_rehearsal.iam.evaluator import Caller, refusal
 
 _SESSION_NAME: Final = re.compile(r"[\w+=,.@-]{2,64}")
 
@@ -101,11 +101,9 @@ class Roles:
     def as_caller(self, call: Call) -> Caller:
         """Whoever signed a call, by every name a trust policy may use."""
         account = self._world.account
-        names = {call.principal, account, self._world.root}
-        if session := self.session_of(call.access_key):
-            names.add(session.assumed.arn)
-        arn = call.principal
-        return Caller({"AWS": frozenset(names)}, {"aws:principalarn": (arn,), "aws:principalaccount": (account,)})
+        session, arn = self.session_of(call.access_key), call.principal
+        keys = {"aws:principalarn": (arn,), "aws:principalaccount": (account,)}
+        return Caller({"AWS": frozenset({arn})}, keys, session.assumed.arn if session else "", account)
 
 
 class Sts:
@@ -143,7 +141,7 @@ class Sts:
         denied = AwsError("AccessDenied", f"{said}: sts:AssumeRole on resource: {arn}", status=403)
         if role is None:
             raise denied
-        asking = Caller(caller.principals, context)
+        asking = replace(caller, context=context)
         wanted = ["sts:AssumeRole", *(["sts:TagSession"] if call.parameters.get("Tags") else [])]
         for action in wanted:
             if why := refusal(role.assume_role_policy_document, action, asking):
