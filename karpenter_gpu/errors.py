@@ -1,7 +1,8 @@
 """What can go wrong, as a tree.
 
 KarpenterGpuError
-└── InvalidSettings (also a ValueError)   one or more `Fault`s in what a user said
+├── InvalidSettings (also a ValueError)   one or more `Fault`s in what a user said
+└── CannotLook                            an account that cannot be looked at, or deleted from, as asked
 
 A `Fault` is one sentence: where it is, the value, the rule, and the way out.
 """
@@ -43,3 +44,7 @@ class InvalidSettings(KarpenterGpuError, ValueError):
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = tuple(faults)
         super().__init__("\n".join(map(str, self.faults)))
+
+
+class CannotLook(KarpenterGpuError):
+    """An account that cannot be looked at, or deleted from: what is wrong, and the way out, in one sentence."""
