@@ -163,7 +163,7 @@ def queues(account: Account) -> Iterator[Thing]:
             if is_gone(error):
                 continue
             raise
-        born = datetime.fromtimestamp(int(about["CreatedTimestamp"]), timezone.utc)
+        born = datetime.fromtimestamp(float(about["CreatedTimestamp"]), timezone.utc)
         yield Thing(url, own, about, name=name, born=born)
 
 

@@ -23,12 +23,16 @@ def aws(monkeypatch, tmp_path):
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setattr("karpenter_gpu.leftovers.remove.time.sleep", lambda _: None)
+    for limit in ("HELD_SECONDS", "AWAITED_SECONDS"):
+        monkeypatch.setattr(f"karpenter_gpu.leftovers.remove.{limit}", 0)
     answers = {"DescribeCapacityReservations": {"CapacityReservations": []}}
 
     def call(self, operation, asked):
         answer = answers.get(operation)
         if isinstance(answer, str):
             raise ClientError({"Error": {"Code": answer, "Message": "no"}}, operation)
+        if operation == "ListInstanceProfileTags":  # moto has the tags, and not this operation.
+            return {"Tags": CALL(self, "GetInstanceProfile", asked)["InstanceProfile"].get("Tags", [])}
         return answer if answer is not None else CALL(self, operation, asked)
 
     monkeypatch.setattr(BaseClient, "_make_api_call", call)
@@ -37,7 +41,9 @@ def aws(monkeypatch, tmp_path):
 
 
 def run(*args):
-    done = CliRunner().invoke(app, ["verify-clean", "--cluster", "gpu", "--region", REGION, *args])
+    done = CliRunner().invoke(
+        app, ["verify-clean", "--cluster", "gpu", "--region", REGION, *args], catch_exceptions=False
+    )
     return done.exit_code, done.output
 
 
@@ -66,7 +72,9 @@ def plant(tags, name):
     volume = ec2.create_volume(AvailabilityZone=zone, Size=100, VolumeType="gp3", TagSpecifications=spec("volume"))
     ec2.create_snapshot(VolumeId=volume["VolumeId"], TagSpecifications=spec("snapshot"))
     data = {"ImageId": image}
-    ec2.create_launch_template(LaunchTemplateName=name, LaunchTemplateData=data, TagSpecifications=spec("launch-template"))
+    ec2.create_launch_template(
+        LaunchTemplateName=name, LaunchTemplateData=data, TagSpecifications=spec("launch-template")
+    )
     ec2.create_security_group(GroupName=name, Description=name, VpcId=vpc, TagSpecifications=spec("security-group"))
     ec2.allocate_address(Domain="vpc", TagSpecifications=spec("elastic-ip"))
     client("sqs").create_queue(QueueName=f"{name}-queue", tags=tags)
