@@ -2,7 +2,8 @@
 
 KarpenterGpuError
 ├── InvalidSettings (also a ValueError)   one or more `Fault`s in what a user said
-└── NodeMissing (also an ImportError)      the CDK's Node.js cannot be found
+├── NodeMissing (also an ImportError)      the CDK's Node.js cannot be found
+└── CannotLook                            an account that cannot be looked at, or deleted from, as asked
 
 A `Fault` is one sentence: where it is, the value, the rule, and the way out.
 """
@@ -48,3 +49,7 @@ class InvalidSettings(KarpenterGpuError, ValueError):
 
 class NodeMissing(KarpenterGpuError, ImportError):
     """The CDK cannot start without Node.js."""
+
+
+class CannotLook(KarpenterGpuError):
+    """An account that cannot be looked at, or deleted from: what is wrong, and the way out, in one sentence."""
