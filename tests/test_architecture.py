@@ -75,6 +75,7 @@ TABLES = {
     "cluster._cluster",
     "cluster._system_nodes",
     "controller_role.__init__",
+    "gpu_pool.__init__",
     "karpenter._begin",
     "kubectl.answer_for_kubectl",
     "node_class.ec2_node_class",

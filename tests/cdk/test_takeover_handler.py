@@ -127,7 +127,7 @@ def told(monkeypatch, cluster, wanted, request="Create", **more):
     monkeypatch.syspath_prepend(FUNCTIONS)
     monkeypatch.setattr(boto3, "client", lambda _: SimpleNamespace(describe_cluster=cluster.describe))
     monkeypatch.setattr("urllib.request.urlopen", cluster.urlopen)
-    monkeypatch.setattr("ssl.create_default_context", lambda **_: None)
+    monkeypatch.setattr("ssl.create_default_context", lambda **_: SimpleNamespace(verify_flags=0))
     for name in ("answer", "cluster_api", "takeover"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     api, module = importlib.import_module("cluster_api"), importlib.import_module("takeover")
