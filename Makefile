@@ -2,7 +2,7 @@
 # make test      the fast suite
 # make rehearse  deploys cdk.out on this machine and plays the GPU story        PROFILE, ARGS, OPTIONS='--story scale --keep --follow'
 # make prove     rehearsals of both profiles, every form of cluster, stacks broken on purpose, killed and stopped        OPTIONS='-k walkthrough'
-# make check     format, lint, types, architecture, fast suite, templates, wheel
+# make check     format, lint, types, architecture, fast suite, templates, docs site, wheels
 # make bench     the figures of docs/benchmarks.md, measured here
 # make conformance   our evaluator of IAM policies against another one, over some 20,000 generated requests
 # make docs      the generated pages of docs/
@@ -14,7 +14,7 @@ BIN := .venv/bin
 CDK := $(BIN)/cdk
 
 .DEFAULT_GOAL := synth
-.PHONY: synth test rehearse prove conformance check format lint types architecture templates wheel docs bench clean
+.PHONY: synth test rehearse prove conformance check format lint types architecture templates wheel site docs bench clean
 # No telemetry, no notices: nothing but the registries at set-up is ever asked.
 export CDK_DISABLE_CLI_TELEMETRY := true
 # The CDK is installed without bytecode, which is then written for the modules that are used.
@@ -42,7 +42,7 @@ conformance: .venv/.dev
 	@cd tests/conformance && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --no-audit --no-fund --loglevel=error
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -m conformance -s tests/conformance
 
-check: format lint types architecture test templates wheel
+check: format lint types architecture test templates site wheel
 
 format: .venv/.dev
 	$(BIN)/ruff format --check .
@@ -81,6 +81,10 @@ wheel: .venv/.dev
 		eks_rehearsal/py.typed eks_rehearsal/watchdog.py eks_rehearsal/cluster/kubelet.yaml eks_rehearsal/functions/runtime_node.mjs \
 		eks_rehearsal/report/report.html.jinja eks_rehearsal/existing_cluster.schema.json >/dev/null
 
+# The docs site, in site/; a warning is an error.
+site: .venv/.docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 docs: .venv/.dev
 	$(BIN)/python docs/generate.py
 
@@ -88,7 +92,7 @@ bench: .venv/.bench
 	$(BIN)/python benchmarks/bench.py
 
 clean:
-	rm -rf .venv node_modules cdk.out dist
+	rm -rf .venv node_modules cdk.out dist site
 
 # The environment, made once, and again when a file that says what is in it changes.
 .venv/.synth: requirements.txt package-lock.json pyproject.toml eks_rehearsal/pyproject.toml
@@ -110,6 +114,10 @@ clean:
 .venv/.dev: .venv/.rehearsal requirements-dev.txt
 	@echo "Adding what tests and checks need to .venv"
 	@$(BIN)/python -m pip install --disable-pip-version-check --no-compile -q -r requirements-dev.txt
+	@touch $@
+
+.venv/.docs: .venv/.dev requirements-docs.txt
+	@$(BIN)/python -m pip install --disable-pip-version-check --no-compile -q -r requirements-docs.txt
 	@touch $@
 
 .venv/.bench: .venv/.dev requirements-bench.txt
