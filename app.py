@@ -9,8 +9,16 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
-from karpenter_gpu import EksGpuStack, InvalidSettings, platform_from_context  # first: it finds Node.js for the CDK
+from karpenter_gpu import (
+    EksGpuStack,
+    Fault,
+    InvalidSettings,
+    platform_from_context,
+)  # first: it finds Node.js for the CDK
+
+from karpenter_gpu.errors import told
 
 import aws_cdk as cdk
 from cdk_nag import AwsSolutionsChecks
@@ -21,8 +29,34 @@ HERE = Path(__file__).parent
 def main() -> int:
     """Synthesize the platform; 0 when it can be deployed."""
     out = Path(os.environ.get("CDK_OUTDIR", HERE / "cdk.out"))
-    # The CLI hands over the context of cdk.json; plain `python app.py` has it from here, and so gets the same template.
-    app = cdk.App(context=json.loads((HERE / "cdk.json").read_text())["context"], outdir=str(out))
+    try:
+        # The CLI hands over the context of cdk.json; plain `python app.py` has it from here, and so gets the same template.
+        app = cdk.App(context=_context(HERE / "cdk.json"), outdir=str(out))
+        return _synthesize(app, out)
+    except InvalidSettings as error:
+        print(told(error), end="", file=sys.stderr)
+        _leave_nothing_deployable(out)
+        return 1
+    except BaseException:
+        _leave_nothing_deployable(out)
+        raise
+
+
+def _context(file: Path) -> dict[str, Any]:
+    """The context of a `cdk.json`, which its user may have edited."""
+    try:
+        context = json.loads(file.read_text()).get("context")
+    except (OSError, ValueError, AttributeError) as error:
+        why = str(error) if isinstance(error, (OSError, ValueError)) else "it is not a mapping"
+        raise InvalidSettings(
+            [Fault(file.name, f"cannot be read as JSON: {why}; mend it, or take it from git")]
+        ) from None
+    if not isinstance(context, dict):
+        raise InvalidSettings([Fault(file.name, "has no mapping 'context' with the profiles in it; take it from git")])
+    return context
+
+
+def _synthesize(app: cdk.App, out: Path) -> int:
     cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app))
     try:
         platform = platform_from_context(app.node.get_all_context(), here=_credentials())
@@ -40,13 +74,6 @@ def main() -> int:
             tags=dict(platform.tags),
         )
         app.synth()
-    except InvalidSettings as error:
-        count = len(error.faults)
-        print(f"{count} setting{'s' * (count > 1)} cannot be used:", file=sys.stderr)
-        for fault in error.faults:
-            print(f"  {fault}", file=sys.stderr)
-        _leave_nothing_deployable(out)
-        return 1
     except RuntimeError as error:
         _leave_nothing_deployable(out)
         kind, _, findings = str(error).partition("ValidationFailed: ")
@@ -55,9 +82,6 @@ def main() -> int:
         print(findings, file=sys.stderr)
         print("The template was not kept; mend what was found, or answer it where it is.", file=sys.stderr)
         return 1
-    except BaseException:
-        _leave_nothing_deployable(out)
-        raise
     return 0
 
 
@@ -74,7 +98,8 @@ def _credentials() -> tuple[str, str] | None:
     Without credentials the CLI still names a region, us-east-1, which nobody has chosen.
     """
     account = os.environ.get("CDK_DEFAULT_ACCOUNT")
-    return (account, os.environ["CDK_DEFAULT_REGION"]) if account else None
+    region = os.environ.get("CDK_DEFAULT_REGION")
+    return (account, region) if account and region else None
 
 
 def _leave_nothing_deployable(out: Path) -> None:

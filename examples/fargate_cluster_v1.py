@@ -5,7 +5,7 @@ cdk deploy --app ".venv/bin/python examples/fargate_cluster_v1.py"
 
 import json
 
-from karpenter_gpu import GpuPool, Karpenter, KarpenterSettings
+from karpenter_gpu import GpuPool, Karpenter, KarpenterSettings, plain_faults
 
 # isort: split
 import aws_cdk as cdk
@@ -54,6 +54,7 @@ class Training(cdk.Stack):
         karpenter.add_gpu_pool(GpuPool(name="l4", gpu_names=("l4",), gpu_limit=8))
 
 
-app = cdk.App()
-Training(app, "TrainingFargate")
-app.synth()
+with plain_faults():
+    app = cdk.App()
+    Training(app, "TrainingFargate")
+    app.synth()

@@ -9,7 +9,7 @@ second is the app as it stays.
 
 from typing import Any
 
-from karpenter_gpu import GpuPool, Karpenter, KarpenterSettings
+from karpenter_gpu import GpuPool, Karpenter, KarpenterSettings, plain_faults
 
 # isort: split
 import aws_cdk as cdk
@@ -123,6 +123,7 @@ class Training(cdk.Stack):
         return self.cluster.add_manifest(name, {"apiVersion": api, "kind": kind, "metadata": about, "spec": spec})
 
 
-app = cdk.App()
-Training(app, "Training", step=app.node.try_get_context("step") or "take")
-app.synth()
+with plain_faults():
+    app = cdk.App()
+    Training(app, "Training", step=app.node.try_get_context("step") or "take")
+    app.synth()

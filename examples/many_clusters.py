@@ -3,7 +3,7 @@
 cdk deploy --all --app ".venv/bin/python examples/many_clusters.py"
 """
 
-from karpenter_gpu import EksGpuStack, GpuPool, NewCluster
+from karpenter_gpu import EksGpuStack, GpuPool, NewCluster, plain_faults
 
 # isort: split
 import aws_cdk as cdk
@@ -13,7 +13,8 @@ POOLS = [
     GpuPool(name="training", gpu_names=("h100",), gpu_limit=16),
 ]
 
-app = cdk.App()
-for team in ("research", "product", "support"):
-    EksGpuStack(app, team.capitalize(), cluster=NewCluster(name=team), pools=POOLS)
-app.synth()
+with plain_faults():
+    app = cdk.App()
+    for team in ("research", "product", "support"):
+        EksGpuStack(app, team.capitalize(), cluster=NewCluster(name=team), pools=POOLS)
+    app.synth()

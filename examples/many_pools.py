@@ -6,7 +6,7 @@ cdk deploy --app ".venv/bin/python examples/many_pools.py"
 from dataclasses import replace
 from datetime import timedelta
 
-from karpenter_gpu import ON_DEMAND, SPOT, Budget, EksGpuStack, GpuPool, NewCluster, Taint
+from karpenter_gpu import ON_DEMAND, SPOT, Budget, EksGpuStack, GpuPool, NewCluster, Taint, plain_faults
 
 # isort: split
 import aws_cdk as cdk
@@ -38,6 +38,7 @@ teams = [
     for team in ("blue", "green")
 ]
 
-app = cdk.App()
-EksGpuStack(app, "ManyPools", cluster=NewCluster(name="many-pools"), pools=[batch, steady, notebooks, *teams])
-app.synth()
+with plain_faults():
+    app = cdk.App()
+    EksGpuStack(app, "ManyPools", cluster=NewCluster(name="many-pools"), pools=[batch, steady, notebooks, *teams])
+    app.synth()

@@ -3,16 +3,17 @@
 cdk deploy --app ".venv/bin/python examples/new_cluster.py"
 """
 
-from karpenter_gpu import EksGpuStack, GpuPool, NewCluster
+from karpenter_gpu import EksGpuStack, GpuPool, NewCluster, plain_faults
 
 # isort: split
 import aws_cdk as cdk
 
-app = cdk.App()
-EksGpuStack(
-    app,
-    "Research",
-    cluster=NewCluster(name="research"),
-    pools=[GpuPool(name="inference", gpu_names=("l4",), gpu_limit=8)],
-)
-app.synth()
+with plain_faults():
+    app = cdk.App()
+    EksGpuStack(
+        app,
+        "Research",
+        cluster=NewCluster(name="research"),
+        pools=[GpuPool(name="inference", gpu_names=("l4",), gpu_limit=8)],
+    )
+    app.synth()

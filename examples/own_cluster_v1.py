@@ -3,7 +3,7 @@
 cdk deploy --app ".venv/bin/python examples/own_cluster_v1.py"
 """
 
-from karpenter_gpu import GpuPool, Karpenter
+from karpenter_gpu import GpuPool, Karpenter, plain_faults
 
 # isort: split
 import aws_cdk as cdk
@@ -38,6 +38,7 @@ class Training(cdk.Stack):
         karpenter.add_gpu_pool(GpuPool(name="h100", gpu_names=("h100",), gpu_limit=16))
 
 
-app = cdk.App()
-Training(app, "TrainingV1")
-app.synth()
+with plain_faults():
+    app = cdk.App()
+    Training(app, "TrainingV1")
+    app.synth()

@@ -11,7 +11,7 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING
 
 from karpenter_gpu import _node
-from karpenter_gpu.errors import Fault, InvalidSettings, KarpenterGpuError, NodeMissing
+from karpenter_gpu.errors import Fault, InvalidSettings, KarpenterGpuError, NodeMissing, plain_faults
 from karpenter_gpu.settings import (
     IRSA,
     NEVER,
@@ -93,6 +93,7 @@ __all__ = [
     "SystemNodes",
     "Taint",
     "TaintEffect",
+    "plain_faults",
     "platform_from_context",
 ]
 
@@ -116,3 +117,4 @@ def __dir__() -> list[str]:
 
 
 _node.use_installed_node()
+_node.do_without_a_cache()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import sys
 from pathlib import Path
 
 from karpenter_gpu.errors import NodeMissing
@@ -31,3 +32,13 @@ def require_node() -> None:
         raise NodeMissing(
             f"the CDK runs on Node.js, and {node!r} is not found; install Node.js, or run: pip install 'karpenter-gpu[node]'"
         )
+
+
+def do_without_a_cache() -> None:
+    """Let the CDK run where nothing can be written at home, where its runtime would keep its files from run to run."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
+    if sys.platform == "linux" and "JSII_RUNTIME_PACKAGE_CACHE_ROOT" not in os.environ:
+        try:
+            (home / "aws" / "jsii" / "package-cache").mkdir(parents=True, exist_ok=True)
+        except OSError:
+            os.environ.setdefault("JSII_RUNTIME_PACKAGE_CACHE", "disabled")

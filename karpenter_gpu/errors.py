@@ -10,7 +10,9 @@ A `Fault` is one sentence: where it is, the value, the rule, and the way out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
@@ -53,3 +55,24 @@ class NodeMissing(KarpenterGpuError, ImportError):
 
 class CannotLook(KarpenterGpuError):
     """An account that cannot be looked at, or deleted from: what is wrong, and the way out, in one sentence."""
+
+
+@contextmanager
+def plain_faults() -> Iterator[None]:
+    """End an app whose settings cannot be used with their sentences alone, on stderr, and with status 1.
+
+    For an app of your own, around all that makes stacks: `with plain_faults(): ...`.
+    """
+    try:
+        yield
+    except InvalidSettings as error:
+        sys.stderr.write(told(error))
+        raise SystemExit(1) from None
+
+
+def told(error: InvalidSettings) -> str:
+    """The faults, a line each, as a person reads them at a terminal."""
+    count = len(error.faults)
+    return "".join(
+        [f"{count} setting{'s' * (count > 1)} cannot be used:\n", *(f"  {fault}\n" for fault in error.faults)]
+    )

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TypedDict
 
-from aws_cdk import Aws, CfnOutput, Environment, Fn, IPropertyInjector, IStackSynthesizer, Stack, Validations
+from aws_cdk import Aws, CfnOutput, Environment, Fn, IPropertyInjector, IStackSynthesizer, Stack, Stage, Validations
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from constructs import Construct
@@ -101,13 +101,15 @@ class EksGpuStack(Stack):
         permissions_boundary: str | None = None,
         **stack: Unpack[StackOptions],
     ) -> None:
+        # As the CDK itself has it: what is not given is the stage's.
+        stage = scope if isinstance(scope, Stage) else Stage.of(scope)
         platform = Platform(
             cluster=cluster,
             pools=pools,
             karpenter=karpenter,
             device_plugin=device_plugin,
-            account=known(env.account if env else None),
-            region=known(env.region if env else None),
+            account=known((env.account if env else None) or (stage.account if stage else None)),
+            region=known((env.region if env else None) or (stage.region if stage else None)),
             permissions_boundary=permissions_boundary,
         )
         self._zones = _zones(platform)

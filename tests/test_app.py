@@ -9,6 +9,7 @@ import sys
 import pytest
 
 import app
+import karpenter_gpu
 from tests.shapes import ACCOUNT, ROOT
 
 
@@ -120,3 +121,44 @@ def test_what_the_settings_say_comes_before_the_clis(monkeypatch):
     monkeypatch.setenv("CDK_DEFAULT_ACCOUNT", ACCOUNT)
     assert app._environment(None, "eu-west-1").region == "eu-west-1"
     assert app._environment(None, "eu-west-1").account is None
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('{"app": "x"}', "cdk.json: has no mapping 'context' with the profiles in it; take it from git"),
+        ('{"context": {', "cdk.json: cannot be read as JSON: Expecting property name"),
+        ("[]", "cdk.json: cannot be read as JSON: it is not a mapping"),
+    ],
+)
+def test_a_cdk_json_that_cannot_be_used_is_a_sentence(tmp_path, monkeypatch, capsys, text, sentence):
+    (tmp_path / "cdk.json").write_text(text)
+    monkeypatch.setattr(app, "HERE", tmp_path)
+    monkeypatch.setenv("CDK_OUTDIR", str(tmp_path / "out"))
+    assert app.main() == 1
+    assert sentence in capsys.readouterr().err
+
+
+def test_an_app_of_ones_own_ends_with_its_faults_alone(capsys):
+    with pytest.raises(SystemExit) as ended, karpenter_gpu.plain_faults():
+        karpenter_gpu.GpuPool(name="A", gpu_names=("l4",), gpu_limit=1)
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.startswith("1 setting cannot be used:\n  name: 'A' is not a DNS label")
+
+
+def test_without_credentials_an_example_that_needs_them_says_so(tmp_path):
+    plain = {name: text for name, text in os.environ.items() if not name.startswith("CDK_DEFAULT_")}
+    ran = subprocess.run(
+        [sys.executable, ROOT / "examples" / "existing_cluster.py"],
+        cwd=tmp_path,
+        # A home that cannot be written, as in many a CI.
+        env=plain | {"HOME": "/dev/null", "CDK_OUTDIR": str(tmp_path / "out")},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert ran.returncode == 1
+    assert ran.stderr.startswith(
+        "1 setting cannot be used:\n  cluster.name: 'platform' is to be looked up, and account and"
+    )

@@ -482,3 +482,10 @@ def test_a_warning_for_each_thing_that_aws_no_longer_offers(walkthrough):
 
 def test_the_default_profile_warns_of_nothing(default):
     assert [entry.data for entry in default.stack.node.metadata if entry.type == "aws:cdk:warning"] == []
+
+
+def test_account_and_region_of_the_stage_are_the_stacks():
+    app = cdk.App(context={"aws:cdk:disable-asset-staging": True})
+    stage = cdk.Stage(app, "Live", env=cdk.Environment(account="111122223333", region="eu-west-1"))
+    stack = EksGpuStack(stage, "Gpus", cluster=NewCluster(name="x"), pools=[])
+    assert len(stack.availability_zones) == 3

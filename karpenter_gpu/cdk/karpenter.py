@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from aws_cdk import Aws, CfnOutput, Stack
+from aws_cdk import Aws, CfnOutput, Stack, Stage
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_eks as eks_v1
 from aws_cdk import aws_eks_v2 as eks
@@ -158,6 +158,7 @@ class Karpenter(Construct):
         if faults := _faults(given, scope, device_plugin):
             raise InvalidSettings(faults)
         super().__init__(scope, id)
+        Construct(_mark(scope, cluster_name), MARK).node.add_metadata("path", self.node.path)
         self._begin(given)
         self._install(device_plugin)
         self._attach()
@@ -419,11 +420,43 @@ def _faults(given: _Given, scope: Construct, device_plugin: DevicePlugin) -> lis
     return faults or [
         *_network_faults(cluster, given.subnets, given.security_groups, given.discovery),
         *target.name_faults(cluster, given.cluster_name),
+        *_second_faults(scope, given.cluster_name),
         *_kubernetes_faults(given.kubernetes_version, target.version_of(cluster)),
         *_faults_of_settings(cluster, given.cluster_name, given.version, settings),
         *rules.isolation_fits(settings, device_plugin),
         *_takeover_faults(scope, cluster, given.node_role, settings),
+        *rules.arns_fit(settings, known(Stack.of(scope).account), known(Stack.of(scope).region), "karpenter"),
+        *rules.issuer_fits(given.oidc_issuer, known(Stack.of(scope).region), "oidc_issuer"),
     ]
+
+
+MARK: Final = "KarpenterGpu"
+
+
+def _mark(scope: Construct, cluster_name: str) -> Construct:
+    """Where a cluster's Karpenter leaves its mark: one for the name, account and region in a stage or app.
+
+    It is a construct, for what Python holds of a construct goes when its maker lets go of it.
+    """
+    stack = Stack.of(scope)
+    place = (cluster_name, known(stack.account) or "any", known(stack.region) or "any")
+    above = Stage.of(scope) or scope.node.root
+    id = f"{MARK}-{'-'.join(place)}"
+    found: Any = above.node.try_find_child(id)
+    return found or Construct(cast("Construct", above), id)
+
+
+def _second_faults(scope: Construct, cluster_name: str) -> Iterator[Fault]:
+    """Two controllers on one cluster would each delete what the other launches."""
+    if known(cluster_name) is None:
+        return
+    there = _mark(scope, cluster_name).node.try_find_child(MARK)
+    if there is not None:
+        yield Fault(
+            "cluster_name",
+            f"{cluster_name!r} has a Karpenter already, at {there.node.metadata[0].data}, and a cluster works with one; add the "
+            "pools to that one with add_gpu_pool, or if this is another cluster give it another name",
+        )
 
 
 def _argument_faults(**given: tuple[object, type[Any]]) -> Iterator[Fault]:

@@ -1,5 +1,6 @@
 """`Karpenter` and `add_gpu_pool` in a stack and on a cluster of one's own."""
 
+import gc
 import json
 from dataclasses import replace
 
@@ -414,3 +415,59 @@ def test_a_cluster_without_nodes_is_warned_of_unless_what_makes_them_is_said(sai
         karpenter.start_after(Construct(stack, "Makes"))
     stack.node.root.synth()
     assert ["no node group or Fargate profile" in one for one in warnings_of(karpenter)] == ([] if said else [True])
+
+
+def test_a_second_karpenter_on_one_cluster_is_refused_whoever_holds_the_first():
+    stack = own_stack()
+    cluster = own_cluster(stack)
+    Karpenter(stack, "First", cluster=cluster, cluster_name="training")
+    gc.collect()
+    (fault,) = faults(lambda: Karpenter(stack, "Second", cluster=cluster, cluster_name="training"))
+    assert fault.startswith(
+        "cluster_name: 'training' has a Karpenter already, at Own/First, and a cluster works with one;"
+    )
+    assert stack.node.try_find_child("Second") is None
+
+
+def test_clusters_of_one_name_in_two_regions_are_two():
+    app = cdk.App(context=PLAIN)
+    for region in ("eu-west-1", "us-east-1"):
+        stack = cdk.Stack(app, region, env=cdk.Environment(account=ACCOUNT, region=region))
+        vpc = cdk.aws_ec2.Vpc(stack, "Vpc", availability_zones=[f"{region}a", f"{region}b"])
+        assert Karpenter(stack, "Karpenter", cluster=own_cluster(stack, vpc=vpc), cluster_name="training")
+
+
+def test_an_arn_of_another_account_is_refused_by_the_construct_too():
+    stack = own_stack(account=ACCOUNT, region="eu-west-1")
+    vpc = cdk.aws_ec2.Vpc(stack, "Vpc", availability_zones=["eu-west-1a", "eu-west-1b"])
+    cluster = own_cluster(stack, vpc=vpc)
+    settings = KarpenterSettings(node_role_arn="arn:aws:iam::444455556666:role/nodes")
+    (fault,) = faults(lambda: Karpenter(stack, "K", cluster=cluster, cluster_name="training", settings=settings))
+    assert fault.startswith(
+        "karpenter.node_role_arn: 'arn:aws:iam::444455556666:role/nodes' is of account 444455556666"
+    )
+
+
+def test_subnets_that_another_cluster_has_marked_keep_its_mark_and_are_selected_by_id():
+    stack = own_stack()
+    vpc = cdk.aws_ec2.Vpc(stack, "Vpc")
+    for name in ("one", "two"):
+        scope = Construct(stack, name)
+        layer = KubectlV36Layer(scope, "Layer")
+        cluster = eks.Cluster(
+            scope,
+            "Cluster",
+            cluster_name=name,
+            vpc=vpc,
+            version=eks.KubernetesVersion.V1_36,
+            kubectl_provider_options=eks.KubectlProviderOptions(kubectl_layer=layer),
+            default_capacity_type=eks.DefaultCapacityType.NODEGROUP,
+        )
+        Karpenter(scope, "Karpenter", cluster=cluster, cluster_name=name).add_gpu_pool(POOL)
+    resources = Template.from_stack(stack).to_json()["Resources"]
+    subnets = [one["Properties"]["Tags"] for one in resources.values() if one["Type"] == "AWS::EC2::Subnet"]
+    marks = [tag["Value"] for tags in subnets for tag in tags if tag["Key"] == "karpenter.sh/discovery"]
+    assert set(marks) == {"one"}
+    classes = {name[:3]: json.dumps(one) for name, one in resources.items() if "NodeClass" in name}
+    assert '\\"subnetSelectorTerms\\":[{\\"tags\\"' in classes["one"]
+    assert '\\"subnetSelectorTerms\\":[{\\"id\\"' in classes["two"]
