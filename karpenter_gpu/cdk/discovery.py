@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from aws_cdk import Tags
+from aws_cdk import Aspects, Tag, Tags
 from aws_cdk import aws_ec2 as ec2
 from constructs import Construct, IConstruct
 
@@ -42,14 +42,18 @@ class Discovery(Construct):
     ) -> None:
         super().__init__(scope, id)
         self.zones = _zones(subnets)
-        own_subnets = [subnet for subnet in subnets if ec2.Subnet.is_vpc_subnet(subnet)]
+        own_subnets = [
+            subnet for subnet in subnets if ec2.Subnet.is_vpc_subnet(subnet) and _is_free(subnet, cluster.name)
+        ]
         for subnet in own_subnets:
             # The tag of a construct goes to all that is under it, and a subnet has a route table under it.
             _tag(subnet, "AWS::EC2::Subnet", cluster.name)
         self.found_subnets = [subnet.subnet_id for subnet in subnets if subnet not in own_subnets]
 
         given = security_groups or ()
-        own_groups = [group for group in given if isinstance(group, ec2.SecurityGroup)]
+        own_groups = [
+            group for group in given if isinstance(group, ec2.SecurityGroup) and _is_free(group, cluster.name)
+        ]
         self.found_groups = [group.security_group_id for group in given if group not in own_groups]
         if security_groups is None:
             own_groups = [self._group(cluster)]
@@ -104,6 +108,17 @@ def _zones(subnets: Sequence[ec2.ISubnet]) -> list[str]:
     except RuntimeError:  # imported by its id alone
         return []
     return [zone for zone in zones if zone] if all(zones) else []
+
+
+def _is_free(construct: IConstruct, cluster_name: str) -> bool:
+    """Whether no other cluster has marked it: a tag has one value, and what has another's is selected by id."""
+    marks = [
+        aspect.value
+        for scope in construct.node.scopes
+        for aspect in Aspects.of(scope).all
+        if isinstance(aspect, Tag) and aspect.key == DISCOVERY_TAG
+    ]
+    return all(mark == cluster_name for mark in marks)
 
 
 def _tag(construct: IConstruct, kind: str, cluster_name: str) -> None:
