@@ -42,18 +42,14 @@ class Discovery(Construct):
     ) -> None:
         super().__init__(scope, id)
         self.zones = _zones(subnets)
-        own_subnets = [
-            subnet for subnet in subnets if ec2.Subnet.is_vpc_subnet(subnet) and _is_free(subnet, cluster.name)
-        ]
+        own_subnets = [one for one in subnets if ec2.Subnet.is_vpc_subnet(one) and _is_free(one, cluster.name)]
         for subnet in own_subnets:
             # The tag of a construct goes to all that is under it, and a subnet has a route table under it.
             _tag(subnet, "AWS::EC2::Subnet", cluster.name)
         self.found_subnets = [subnet.subnet_id for subnet in subnets if subnet not in own_subnets]
 
         given = security_groups or ()
-        own_groups = [
-            group for group in given if isinstance(group, ec2.SecurityGroup) and _is_free(group, cluster.name)
-        ]
+        own_groups = [one for one in given if isinstance(one, ec2.SecurityGroup) and _is_free(one, cluster.name)]
         self.found_groups = [group.security_group_id for group in given if group not in own_groups]
         if security_groups is None:
             own_groups = [self._group(cluster)]

@@ -158,7 +158,6 @@ class Karpenter(Construct):
         if faults := _faults(given, scope, device_plugin):
             raise InvalidSettings(faults)
         super().__init__(scope, id)
-        Construct(_mark(scope, cluster_name), MARK).node.add_metadata("path", self.node.path)
         self._begin(given)
         self._install(device_plugin)
         self._attach()
@@ -167,6 +166,7 @@ class Karpenter(Construct):
     def _begin(self, given: _Given) -> None:
         """What Karpenter has in AWS, before anything is installed on the cluster."""
         self._given, self._settings = given, given.settings
+        Construct(_mark(self, given.cluster_name), MARK).node.add_metadata("path", self.node.path)
         self._kubernetes = Minor.parse(given.version or "")
         self._cluster = Target(given.cluster, name=given.cluster_name, authentication_mode=given.authentication_mode)
         self._pools: dict[str, GpuPool] = {}

@@ -226,7 +226,9 @@ def _affinity_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 def _node_selector_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
-    selector = values.get("nodeSelector")
+    selector = values.get("nodeSelector", {})
+    if not isinstance(selector, Mapping):
+        yield Fault("nodeSelector", f"{shown(selector)} is not a mapping of labels to values")
     for key in map(str, selector) if isinstance(selector, Mapping) else ():
         if _ONLY_KARPENTERS.fullmatch(key) or key == labels.DEVICE_PLUGIN_LABEL:
             yield Fault(

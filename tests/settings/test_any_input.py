@@ -72,7 +72,19 @@ PATHS = [
     *(f"pools.inference.ami.{name}" for name in ("alias", "ssm_parameter", "ami_ids", "family")),
     *(
         f"karpenter.values.{path}"
-        for path in ("settings", "settings.x", "controller.env", "affinity", "affinity.nodeAffinity")
+        for path in (
+            *(
+                "settings",
+                "settings.x",
+                "controller.env",
+                "affinity",
+                "affinity.nodeAffinity",
+                "replicas",
+                "nodeSelector",
+            ),
+            *("controller.resources", "controller.resources.limits", "controller.resources.requests.cpu", "logLevel"),
+            *("settings.minValuesPolicy", "nodeSelector.kubernetes.io/arch", "replicas.x", "logLevel.x"),
+        )
     ),
     *(
         "profile",

@@ -57,6 +57,7 @@ def resources(**given):
             "values.controller.resources.requests.memory: 1Gi is more than the limit, which is 512Mi, and Kubernetes ref",
         ),
         (resources(limits={"cpu": "one"}), "values.controller.resources.limits.cpu: 'one' is not an amount that Kube"),
+        ({"nodeSelector": ["team"]}, "values.nodeSelector: ['team'] is not a mapping of labels to values"),
         (resources(limits="1"), "values.controller.resources.limits: '1' is not a mapping of resources to amounts"),
         ({"replicas": None}, "values.replicas: has no value (null, or None in Python), and is no default that can be"),
     ],
