@@ -7,6 +7,7 @@ import aws_cdk as cdk
 import pytest
 from aws_cdk.assertions import Template
 
+import karpenter_gpu
 from karpenter_gpu import (
     DevicePlugin,
     EksGpuStack,
@@ -487,5 +488,11 @@ def test_the_default_profile_warns_of_nothing(default):
 def test_account_and_region_of_the_stage_are_the_stacks():
     app = cdk.App(context={"aws:cdk:disable-asset-staging": True})
     stage = cdk.Stage(app, "Live", env=cdk.Environment(account="111122223333", region="eu-west-1"))
-    stack = EksGpuStack(stage, "Gpus", cluster=NewCluster(name="x"), pools=[])
-    assert len(stack.availability_zones) == 3
+    far = karpenter_gpu.GpuPool(name="far", gpu_names=("l4",), gpu_limit=1, zones=("us-east-1a",))
+    with pytest.raises(karpenter_gpu.InvalidSettings, match="'us-east-1a' is not a zone of eu-west-1"):
+        EksGpuStack(stage, "Far", cluster=NewCluster(name="x"), pools=[far])
+    boundary = "arn:aws:iam::444455556666:policy/edge"
+    with pytest.raises(
+        karpenter_gpu.InvalidSettings, match="is of account 444455556666, and the stack of 111122223333"
+    ):
+        EksGpuStack(stage, "Others", cluster=NewCluster(name="x"), pools=[], permissions_boundary=boundary)
