@@ -21,7 +21,7 @@ CLUSTER = {
     "KubernetesNetworkConfig": {"IpFamily": "ipv4"},
     "OpenIdConnectIssuerUrl": ISSUER,
     "ClusterSecurityGroupId": "sg-0123456789abcdef0",
-    "ResourcesVpcConfig": {"EndpointPrivateAccess": True},
+    "ResourcesVpcConfig": {"EndpointPrivateAccess": True, "EndpointPublicAccess": False},
 }
 
 
@@ -135,7 +135,7 @@ def test_nothing_is_asked_where_all_is_said(tmp_path):
     assert Synthesis(tmp_path, {}, said).rounds == 1
 
 
-def test_kubectl_is_in_the_vpc_where_the_private_endpoint_is_open(tmp_path):
+def test_kubectl_is_in_the_vpc_where_the_api_server_is_reached_from_there_alone(tmp_path):
     inside = Synthesis(tmp_path / "in", account())
     functions = [one for one in inside.of_type("AWS::Lambda::Function") if "VpcConfig" in one]
     assert (
@@ -146,6 +146,29 @@ def test_kubectl_is_in_the_vpc_where_the_private_endpoint_is_open(tmp_path):
     public = CLUSTER | {"ResourcesVpcConfig": {"EndpointPrivateAccess": False}}
     outside = Synthesis(tmp_path / "out", account(public))
     assert [one for one in outside.of_type("AWS::Lambda::Function") if "VpcConfig" in one] == []
+
+
+@pytest.mark.parametrize(
+    ("private", "public", "cidrs", "inside"),
+    [
+        (True, False, [], True),
+        (True, True, ["203.0.113.0/24"], True),
+        (True, True, ["203.0.113.0/24", "0.0.0.0/0"], False),
+        (True, True, None, False),
+        # It reaches nothing from anywhere, which the deployment says.
+        (False, True, ["203.0.113.0/24"], False),
+    ],
+)
+def test_kubectl_goes_into_the_vpc_only_where_it_must(tmp_path, private, public, cidrs, inside):
+    network = {"EndpointPrivateAccess": private, "EndpointPublicAccess": public}
+    network |= {} if cidrs is None else {"PublicAccessCidrs": cidrs}
+    made = Synthesis(tmp_path, account(CLUSTER | {"ResourcesVpcConfig": network}))
+    assert any("VpcConfig" in one for one in made.of_type("AWS::Lambda::Function")) is inside
+
+
+def test_a_controller_on_fargate_needs_no_node(tmp_path):
+    there = account(system=group("subnet-0123456789abcdef0", nodes=0))
+    assert Synthesis(tmp_path, there, karpenter=KarpenterSettings(on_fargate=True)).rounds == 3
 
 
 def test_kubectl_gets_an_access_entry_of_its_own(tmp_path):
@@ -161,7 +184,8 @@ def test_on_a_cluster_of_aws_auth_alone_kubectl_takes_the_role_that_was_named(tm
     made = Synthesis(tmp_path, there, ExistingCluster(name="there", kubectl_role_arn=role))
     assert made.of_type("AWS::EKS::AccessEntry") == []
     assert {one["RoleArn"] for one in made.of_type("Custom::AWSCDK-EKS-HelmChart")} == {role}
-    assert [one["KubectlRoleArn"] for one in made.of_type("Custom::KarpenterGpuAwsAuth")] == [role]
+    environments = [one.get("Environment", {}).get("Variables", {}) for one in made.of_type("AWS::Lambda::Function")]
+    assert {"KUBECTL_ROLE_ARN": role} in environments
 
 
 def test_the_node_group_that_was_named_says_where_nodes_go_and_where_the_controller_runs(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from aws_cdk import Stack
 from aws_cdk import aws_iam as iam
@@ -11,6 +12,7 @@ from constructs import Construct
 from karpenter_gpu.cdk.function import DeployFunction
 from karpenter_gpu.labels import DISCOVERY_TAG, MADE_BY_TAG
 from karpenter_gpu.settings import POD_IDENTITY
+from karpenter_gpu.settings.existing import TAGS
 
 RESOURCE_TYPE = "Custom::KarpenterGpuAttachment"
 
@@ -36,6 +38,8 @@ class Attachment(DeployFunction):
 
         node_security_group_ids: Those of which the cluster's other nodes must have one.
 
+        kubectl_subnet_ids: Where what runs kubectl is; none where that is outside any VPC, or not known.
+
         kubectl_in_vpc: Whether what runs kubectl is inside the cluster's VPC; None where that is not known.
 
         oidc_issuer, oidc_provider_arn: The provider to use, or make. Left out: none.
@@ -55,43 +59,20 @@ class Attachment(DeployFunction):
         own_ids: Sequence[str],
         node_security_group_ids: Sequence[str],
         kubectl_in_vpc: bool | None,
+        kubectl_subnet_ids: Sequence[str],
         oidc_issuer: str | None = None,
         oidc_provider_arn: str | None = None,
     ) -> None:
         stack = Stack.of(scope)
-
-        def arn(service: str, resource: str, *, region: str = stack.region) -> str:
-            return f"arn:{stack.partition}:{service}:{region}:{stack.account}:{resource}"
-
-        look = ["ec2:DescribeSubnets", "ec2:DescribeSecurityGroups", "ec2:DescribeInstances", "ec2:DescribeTags"]
-        addon = arn("eks", f"addon/{cluster_name}/eks-pod-identity-agent/*")
-        statements = [
-            iam.PolicyStatement(
-                actions=look, resources=["*"], conditions={"StringEquals": {"aws:RequestedRegion": stack.region}}
-            ),
-            iam.PolicyStatement(actions=["eks:DescribeCluster"], resources=[arn("eks", f"cluster/{cluster_name}")]),
-        ]
-        wide = {"*": "EC2's describing actions take no resource: service authorization reference, Amazon EC2"}
-        if identity == POD_IDENTITY:
-            statements.append(iam.PolicyStatement(actions=["eks:DescribeAddon"], resources=[addon]))
-            wide[addon] = "an add-on's ARN ends with an id that EKS chooses"
-        tagged = [arn("ec2", f"subnet/{id}") for id in subnet_ids]
-        tagged += [arn("ec2", f"security-group/{id}") for id in security_group_ids]
-        if discovery == "tags" and tagged:
-            statements.append(
-                iam.PolicyStatement(
-                    actions=["ec2:CreateTags", "ec2:DeleteTags"],
-                    resources=tagged,
-                    conditions={"ForAllValues:StringEquals": {"aws:TagKeys": [DISCOVERY_TAG, MADE_BY_TAG]}},
-                )
-            )
-        if oidc_provider_arn is not None:
-            actions = ("Get", "Create", "Delete", "Tag")
-            statements.append(
-                iam.PolicyStatement(
-                    actions=[f"iam:{action}OpenIDConnectProvider" for action in actions], resources=[oidc_provider_arn]
-                )
-            )
+        statements, wide = _rights(
+            stack,
+            cluster_name=cluster_name,
+            tagged=[f"subnet/{id}" for id in subnet_ids] + [f"security-group/{id}" for id in security_group_ids]
+            if discovery == TAGS
+            else [],
+            pod_identity=identity == POD_IDENTITY,
+            oidc_provider_arn=oidc_provider_arn,
+        )
         super().__init__(
             scope,
             id,
@@ -111,7 +92,60 @@ class Attachment(DeployFunction):
                 "SecurityGroupIds": list(security_group_ids),
                 "OwnIds": list(own_ids),
                 "NodeSecurityGroupIds": list(node_security_group_ids),
+                "KubectlSubnetIds": list(kubectl_subnet_ids),
                 **({} if kubectl_in_vpc is None else {"KubectlInVpc": str(kubectl_in_vpc).lower()}),
                 **({"OidcIssuer": oidc_issuer, "OidcProviderArn": oidc_provider_arn} if oidc_provider_arn else {}),
             },
         )
+
+
+def _rights(
+    stack: Stack, *, cluster_name: str, tagged: Sequence[str], pod_identity: bool, oidc_provider_arn: str | None
+) -> tuple[list[iam.PolicyStatement], dict[str, str]]:
+    """What it may do, and which resources have a `*`.
+
+    CloudFormation updates a policy before what depends on it. So what takes away is allowed by our mark, and not by the
+    ids of now: by then the policy does not name what is taken away any more.
+    """
+
+    def arn(service: str, resource: str, *, region: str = stack.region) -> str:
+        return f"arn:{stack.partition}:{service}:{region}:{stack.account}:{resource}"
+
+    def allow(actions: list[str], resources: list[str], conditions: dict[str, Any] | None = None) -> None:
+        statements.append(iam.PolicyStatement(actions=actions, resources=resources, conditions=conditions))
+
+    statements: list[iam.PolicyStatement] = []
+    marked = {f"aws:ResourceTag/{MADE_BY_TAG}": stack.stack_name}
+    # Without a key `ForAllValues` is true, and a call without tags would be for all tags.
+    two_tags = {
+        "ForAllValues:StringEquals": {"aws:TagKeys": [DISCOVERY_TAG, MADE_BY_TAG]},
+        "Null": {"aws:TagKeys": "false"},
+    }
+    subnets, groups = arn("ec2", "subnet/*"), arn("ec2", "security-group/*")
+    providers, addon = (
+        arn("iam", "oidc-provider/*", region=""),
+        arn("eks", f"addon/{cluster_name}/eks-pod-identity-agent/*"),
+    )
+    kinds = ("Subnets", "RouteTables", "SecurityGroups", "Instances", "Tags")
+    look = [f"ec2:Describe{kind}" for kind in kinds]
+    allow(look, ["*"], {"StringEquals": {"aws:RequestedRegion": stack.region}})
+    allow(["eks:DescribeCluster"], [arn("eks", f"cluster/{cluster_name}")])
+    allow(["cloudformation:DescribeStacks"], [stack.stack_id])
+    if pod_identity:
+        allow(["eks:DescribeAddon"], [addon])
+    if tagged:
+        names = {f"aws:RequestTag/{DISCOVERY_TAG}": cluster_name, f"aws:RequestTag/{MADE_BY_TAG}": stack.stack_name}
+        allow(["ec2:CreateTags"], [arn("ec2", one) for one in tagged], {**two_tags, "StringEquals": names})
+    allow(["ec2:DeleteTags"], [subnets, groups], {**two_tags, "StringEquals": marked})
+    if oidc_provider_arn is not None:
+        allow([f"iam:{action}OpenIDConnectProvider" for action in ("Create", "Tag")], [oidc_provider_arn])
+    allow(["iam:GetOpenIDConnectProvider"], [providers])
+    allow(["iam:DeleteOpenIDConnectProvider"], [providers], {"StringEquals": marked})
+    by_mark = (
+        "only what has this stack's mark is taken away, and a policy of ids would not name what an update lets go of"
+    )
+    return statements, {
+        "*": "EC2's describing actions take no resource: service authorization reference, Amazon EC2",
+        **dict.fromkeys((subnets, groups, providers), by_mark),
+        **({addon: "an add-on's ARN ends with an id that EKS chooses"} if pod_identity else {}),
+    }

@@ -76,8 +76,9 @@ class ControllerRole(Construct):
         if settings.controller_statements:
             said = "karpenter.controller_statements"
             own_statements(self.role, said, settings.controller_statements)
+        self.associations: list[Construct] = []
         if settings.identity != IRSA:
-            self.association = eks.CfnPodIdentityAssociation(
+            association = eks.CfnPodIdentityAssociation(
                 self,
                 "PodIdentity",
                 cluster_name=cluster.cluster_name,
@@ -85,6 +86,7 @@ class ControllerRole(Construct):
                 service_account=SERVICE_ACCOUNT,
                 role_arn=self.role.role_arn,
             )
+            self.associations.append(association)
 
     def _trust_service_account(self, namespace: str, provider_arn: str) -> None:
         """Replace the trust by one whose keys name the issuer, which only text put together by `Fn::Sub` can."""

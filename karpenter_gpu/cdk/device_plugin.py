@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from constructs import Construct
 
-from karpenter_gpu.cdk.target import Target
+from karpenter_gpu.cdk.target import Target, path_of
 from karpenter_gpu.manifests.device_plugin import device_plugin
 from karpenter_gpu.settings import DevicePlugin
 
@@ -20,5 +20,9 @@ class DevicePluginDaemonSet(Construct):
 
     def __init__(self, scope: Construct, id: str, *, plugin: DevicePlugin, cluster: Target) -> None:
         super().__init__(scope, id)
+        self.paths: list[str] = []
         if plugin.enabled:
-            cluster.manifest(self, "DaemonSet", device_plugin(plugin))
+            document = device_plugin(plugin)
+            self.paths.append(path_of(document))
+            # One that an earlier stack or attempt left is as good as a new one.
+            cluster.manifest(self, "DaemonSet", document, overwrite=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from aws_cdk import CustomResource, Duration, RemovalPolicy
 from aws_cdk import aws_iam as iam
@@ -15,6 +16,13 @@ from constructs import Construct, IDependable
 from karpenter_gpu.cdk.nag import acknowledge, managed_policy
 
 _HANDLERS = Path(__file__).parent / "functions"
+_NETWORK: Final = "karpenter-gpu:function-network"
+_NONE: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+def keep_in_vpc(scope: Construct, *, subnet_ids: Sequence[str], security_group_ids: Sequence[str]) -> None:
+    """Put every function that is made under a construct from now on into a VPC."""
+    scope.node.set_context(_NETWORK, {"subnet_ids": list(subnet_ids), "security_group_ids": list(security_group_ids)})
 
 
 class PackageFunction(Construct):
@@ -29,7 +37,9 @@ class PackageFunction(Construct):
 
         wide: Resources with a `*` among those, as cdk-nag names them, and why they must be so.
 
-        network: The subnets and security groups in which it runs. Default: outside any VPC.
+        network: The subnets and security groups in which it runs. Default: those of `keep_in_vpc`, else outside any VPC.
+
+        environment: Variables, which unlike properties are those of now when what is old is deleted.
     """
 
     def __init__(
@@ -42,17 +52,44 @@ class PackageFunction(Construct):
         statements: Sequence[iam.PolicyStatement],
         wide: Mapping[str, str],
         network: lambda_.CfnFunction.VpcConfigProperty | None = None,
+        environment: Mapping[str, str] = _NONE,
     ) -> None:
         super().__init__(scope, id)
-        self.log = log = logs.LogGroup(
+        self.log = logs.LogGroup(
             self, "Log", retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY
         )
         self.role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
-        look = iam.Policy(self, "Look", roles=[self.role])
-        look.add_statements(*statements)
+        self._policy = iam.Policy(self, "Look", roles=[self.role])
+        self.allow(*statements, wide=wide)
+        self.function = self._function(handler, description, environment, network or self._kept_in)
+        write = iam.Policy(self, "WriteLog", roles=[self.role])
+        self.log.grant_write(write)
+        # What a caller waits for, so that the function can do what it must.
+        self.needed: list[IDependable] = [self._policy, write]
+
+    def allow(self, *statements: iam.PolicyStatement, wide: Mapping[str, str] = _NONE) -> None:
+        """Let it do more.
+
+        Args:
+            wide: As in the constructor.
+        """
+        self._policy.add_statements(*statements)
         for resource, because in wide.items():
-            acknowledge(look, "IAM5", f"Resource::{resource}", because=because)
-        self.function = function = lambda_.Function(
+            acknowledge(self._policy, "IAM5", f"Resource::{resource}", because=because)
+
+    @property
+    def _kept_in(self) -> lambda_.CfnFunction.VpcConfigProperty | None:
+        kept = self.node.try_get_context(_NETWORK)
+        return lambda_.CfnFunction.VpcConfigProperty(**kept) if kept else None
+
+    def _function(
+        self,
+        handler: str,
+        description: str,
+        environment: Mapping[str, str],
+        network: lambda_.CfnFunction.VpcConfigProperty | None,
+    ) -> lambda_.Function:
+        function = lambda_.Function(
             self,
             "Handler",
             description=description,
@@ -62,7 +99,8 @@ class PackageFunction(Construct):
             timeout=Duration.minutes(15),
             memory_size=256,
             role=self.role,
-            log_group=log,
+            log_group=self.log,
+            environment=dict(environment) or None,
         )
         if network:
             of_template = function.node.default_child
@@ -77,10 +115,7 @@ class PackageFunction(Construct):
                 managed_policy(in_vpc),
                 because="what Lambda asks for in a VPC: https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html",
             )
-        write = iam.Policy(self, "WriteLog", roles=[self.role])
-        log.grant_write(write)
-        # What a caller waits for, so that the function can do what it must.
-        self.needed: list[IDependable] = [look, write]
+        return function
 
 
 class DeployFunction(PackageFunction):

@@ -9,7 +9,7 @@ from aws_cdk import aws_ssm as ssm
 from constructs import Construct, IDependable
 
 from karpenter_gpu.cdk.drain import Drain
-from karpenter_gpu.cdk.target import Target
+from karpenter_gpu.cdk.target import Target, path_of
 from karpenter_gpu.manifests.node_class import ec2_node_class
 from karpenter_gpu.manifests.node_overlay import node_overlay
 from karpenter_gpu.manifests.node_pool import node_pool
@@ -33,8 +33,11 @@ class GpuPoolManifests(Construct):
         instance_profile: The nodes', where it is not Karpenter that makes it.
 
         volume_key_arn: KMS key of the volumes.
+
         drain: Gives the gate between the pool and its class: the pool is drained before the class, whose finalizer would
             wait for its nodes, is deleted.
+
+        overwrite: Whether objects of these names that exist, and were looked for, are changed.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class GpuPoolManifests(Construct):
         instance_profile: str | None = None,
         volume_key_arn: str | None = None,
         drain: Drain,
+        overwrite: bool,
     ) -> None:
         super().__init__(scope, id)
         parameter_ami_id = None
@@ -58,10 +62,8 @@ class GpuPoolManifests(Construct):
             parameter_ami_id = ssm.StringParameter.value_for_typed_string_parameter_v2(
                 self, pool.ami.ssm_parameter, ssm.ParameterValueType.AWS_EC2_IMAGE_ID
             )
-        self.node_class = cluster.manifest(
-            self,
-            "NodeClass",
-            ec2_node_class(
+        documents = {
+            "NodeClass": ec2_node_class(
                 pool,
                 role=role_name,
                 subnets=subnet_terms,
@@ -70,13 +72,18 @@ class GpuPoolManifests(Construct):
                 instance_profile=instance_profile,
                 volume_key_arn=volume_key_arn,
             ),
-        )
+            "NodePool": node_pool(pool),
+        }
+        if overlay := node_overlay(pool):
+            documents["NodeOverlay"] = overlay
+        self.paths = [path_of(document) for document in documents.values()]
+        made = {id: cluster.manifest(self, id, document, overwrite=overwrite) for id, document in documents.items()}
+        self.node_class, self.node_pool = made["NodeClass"], made["NodePool"]
         self.node_class.node.add_dependency(controller)
         self.drain = drain.of_pool(self, "Drain", pool.name)
         self.drain.node.add_dependency(self.node_class)
-        self.node_pool = cluster.manifest(self, "NodePool", node_pool(pool))
         self.node_pool.node.add_dependency(self.drain)
-        if overlay := node_overlay(pool):
-            self.node_overlay = cluster.manifest(self, "NodeOverlay", overlay)
-            self.node_overlay.node.add_dependency(controller)
+        if overlay:
+            self.node_overlay = made["NodeOverlay"]
+            self.node_overlay.node.add_dependency(self.node_class)
             self.node_pool.node.add_dependency(self.node_overlay)

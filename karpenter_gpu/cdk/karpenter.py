@@ -24,6 +24,7 @@ from karpenter_gpu.cdk.device_plugin import DevicePluginDaemonSet
 from karpenter_gpu.cdk.discovery import Discovery
 from karpenter_gpu.cdk.drain import Drain
 from karpenter_gpu.cdk.existing_facts import EXISTING_CLUSTER, ExistingClusterFacts
+from karpenter_gpu.cdk.function import keep_in_vpc
 from karpenter_gpu.cdk.gpu_pool import GpuPoolManifests
 from karpenter_gpu.cdk.interruption import Interruption
 from karpenter_gpu.cdk.node_role import NodeRole
@@ -47,6 +48,10 @@ from karpenter_gpu.settings._types import cluster_name_problem
 from karpenter_gpu.settings.existing import API_AND_CONFIG_MAP, CONFIG_MAP, IDS, TAGS
 from karpenter_gpu.versions import Minor
 
+# Each manifest keeps two functions busy, the provider's and its handler, and a new account may run ten at a time.
+# Source: Lambda guide, "Lambda quotas", concurrent executions of new accounts.
+_AT_A_TIME: Final = 4
+
 _ANY_NODE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -66,6 +71,7 @@ class _Given:
     oidc_issuer: str | None
     system_node_labels: Mapping[str, str]
     node_role: iam.IRole | None
+    function_subnets: Sequence[ec2.ISubnet]
 
     @property
     def version(self) -> str | None:
@@ -118,6 +124,10 @@ class Karpenter(Construct):
         node_role: A role that is there already, which nodes keep; it has what nodes need, and nothing is attached to it.
             Left out: one is made.
 
+        function_subnets: Where every function of this construct runs, for accounts that allow functions in a VPC alone.
+            They need a way out to AWS other than an internet gateway, and the functions get the cluster's security
+            group. Default: outside any VPC, but for those that must reach an API server that only the VPC reaches.
+
     Raises:
         InvalidSettings: Before any resource is made, with every fault.
     """
@@ -140,6 +150,7 @@ class Karpenter(Construct):
         oidc_issuer: str | None = None,
         system_node_labels: Mapping[str, str] = _ANY_NODE,
         node_role: iam.IRole | None = None,
+        function_subnets: Sequence[ec2.ISubnet] = (),
     ) -> None:
         given = _Given(
             cluster=cluster,
@@ -154,6 +165,7 @@ class Karpenter(Construct):
             oidc_issuer=oidc_issuer,
             system_node_labels=system_node_labels,
             node_role=node_role,
+            function_subnets=function_subnets,
         )
         if faults := _faults(given, scope, device_plugin):
             raise InvalidSettings(faults)
@@ -170,6 +182,11 @@ class Karpenter(Construct):
         self._kubernetes = Minor.parse(given.version or "")
         self._cluster = Target(given.cluster, name=given.cluster_name, authentication_mode=given.authentication_mode)
         self._pools: dict[str, GpuPool] = {}
+        self._manifests: list[GpuPoolManifests] = []
+        self._takeover: Takeover | None = None
+        if subnets := given.function_subnets:
+            groups = [self._cluster.security_group_id]
+            keep_in_vpc(self, subnet_ids=[one.subnet_id for one in subnets], security_group_ids=groups)
         there = given.node_role
         if self._settings.node_role_arn:
             there = iam.Role.from_role_arn(self, "NodeRoleThere", self._settings.node_role_arn)
@@ -261,20 +278,13 @@ class Karpenter(Construct):
         """What a cluster needs on which there may be more than this app made."""
         checked: list[IConstruct] = [self._nodes.access, self.charts.crds, self._plugin, *self._drain.on_cluster]
         if self._settings.adopt or not self._cluster.is_made:
-            takeover = Takeover(
-                self,
-                "Takeover",
-                cluster=self._cluster,
-                settings=self._settings,
-                queue_name=self.interruption_queue.queue_name,
-            )
-            self._swept.node.add_dependency(takeover.resource)
-            checked.append(takeover)
+            self._takeover = self._look_first()
+            checked.append(self._takeover)
         if self._cluster.is_made:
             return
         if not self._settings.adopt:
-            # So that a destroy leaves nothing of Karpenter on a cluster that stays.
-            lease = self._cluster.manifest(self, "LeaderLease", leader_lease(self._settings.namespace))
+            # So that a destroy leaves nothing of Karpenter on a cluster that stays, be it an earlier one's.
+            lease = self._cluster.manifest(self, "LeaderLease", leader_lease(self._settings.namespace), overwrite=True)
             lease.node.add_dependency(self.charts.crds)
             self.charts.controller.node.add_dependency(lease)
         attachment = self._attachment()
@@ -326,7 +336,15 @@ class Karpenter(Construct):
             instance_profile=self._instance_profile,
             volume_key_arn=self._settings.volume_key_arn,
             drain=self._drain,
+            overwrite=self._takeover is not None,
         )
+        if self._takeover:
+            self._takeover.look_for(*manifests.paths)
+        if len(self._manifests) >= _AT_A_TIME:
+            earlier = self._manifests[-_AT_A_TIME]
+            manifests.node_class.node.add_dependency(earlier.node_class)
+            manifests.node_pool.node.add_dependency(earlier.node_pool)
+        self._manifests.append(manifests)
         self._drain.resource.node.add_dependency(manifests.node_class)
         return manifests
 
@@ -348,6 +366,19 @@ class Karpenter(Construct):
         self._system_nodes.said += ready
         self.charts.crds.node.add_dependency(*ready)
         self._plugin.node.add_dependency(*ready)
+
+    def _look_first(self) -> Takeover:
+        takeover = Takeover(
+            self,
+            "Takeover",
+            cluster=self._cluster,
+            settings=self._settings,
+            queue_name=self.interruption_queue.queue_name,
+        )
+        takeover.look_for(*self._plugin.paths)
+        for one in (self._swept, self._plugin, *self._controller_role.associations):
+            one.node.add_dependency(takeover.resource)
+        return takeover
 
     def _provider_arn(self) -> str:
         given, issuer = self._given.oidc_provider, self._given.oidc_issuer
@@ -372,6 +403,7 @@ class Karpenter(Construct):
             own_ids=self._discovery.own,
             node_security_group_ids=self._discovery.shared_groups,
             kubectl_in_vpc=self._cluster.kubectl_in_vpc,
+            kubectl_subnet_ids=self._cluster.kubectl_subnet_ids,
             oidc_issuer=issuer,
             oidc_provider_arn=_arn_of_provider(issuer) if issuer else None,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from typing import Final
 
 from aws_cdk import RemovalPolicy, Stack
 from aws_cdk import aws_lambda as lambda_
@@ -11,6 +12,9 @@ from constructs import Construct, IConstruct
 
 from karpenter_gpu.cdk.nag import acknowledge, managed_policy
 from karpenter_gpu.versions import Minor
+
+# As the package's own functions.
+_LOG_DAYS: Final = 30
 
 
 def kubectl_layer(scope: Construct, id: str, kubernetes: Minor) -> lambda_.ILayerVersion:
@@ -22,13 +26,10 @@ def kubectl_layer(scope: Construct, id: str, kubernetes: Minor) -> lambda_.ILaye
 
 
 def answer_for_kubectl(provider: IConstruct) -> None:
-    """Answer what cdk-nag finds in the CDK's own kubectl handler, which has no setting that would change it.
-
-    Its logs go with the stack: the CDK would keep them for ever, and what a destroyed stack leaves is nobody's.
-    """
+    """Answer what cdk-nag finds in the CDK's own kubectl handler, which has no setting that would change it."""
     for child in provider.node.find_all():
-        if isinstance(child, logs.CfnLogGroup):
-            child.apply_removal_policy(RemovalPolicy.DESTROY)
+        if isinstance(child, lambda_.CfnFunction):
+            _outlive(child)
     handler = provider.node.find_child("Handler")
     assert isinstance(handler, Construct)
     role = handler.node.find_child("ServiceRole")
@@ -82,3 +83,19 @@ def answer_for_kubectl(provider: IConstruct) -> None:
         f"Resource::<{function}.Arn>:*",
         because="the CDK's provider framework may call any version of this one handler: grantInvoke in aws-lambda",
     )
+
+
+def _outlive(function: lambda_.CfnFunction) -> None:
+    """Give a function of the CDK a log group that is deleted with the stack, and after the function.
+
+    The CDK names the log group for the function, so that it is deleted first, and Lambda creates it anew for whatever the
+    function still logs: https://github.com/aws/aws-cdk/issues/31487. Without the feature flag there is none at all.
+    """
+    scope = function.node.scope
+    assert isinstance(scope, Construct)
+    made = [child for child in scope.node.find_all() if isinstance(child, logs.CfnLogGroup)]
+    log = made[0] if made else logs.CfnLogGroup(scope, "Log", retention_in_days=_LOG_DAYS)
+    log.add_property_deletion_override("LogGroupName")
+    log.add_property_override("RetentionInDays", _LOG_DAYS)
+    log.apply_removal_policy(RemovalPolicy.DESTROY)
+    function.add_property_override("LoggingConfig.LogGroup", log.ref)

@@ -31,7 +31,7 @@ _CLUSTER: Final = {
     "ip_family": "KubernetesNetworkConfig.IpFamily",
     "oidc_issuer": "OpenIdConnectIssuerUrl",
     "cluster_security_group_id": "ClusterSecurityGroupId",
-    "kubectl_in_vpc": "ResourcesVpcConfig.EndpointPrivateAccess",
+    "kubectl_in_vpc": "ResourcesVpcConfig",
 }
 _SUBNETS: Final = "Subnets"
 _NODES: Final = "ScalingConfig.DesiredSize"
@@ -77,6 +77,8 @@ def look_up(stack: Stack, cluster: ExistingCluster, *, controllers: int) -> Exis
     if answer:
         _agree(cluster, answer)
         found |= {name: answer[path] for name, path in asked.items()}
+        if "kubectl_in_vpc" in unknown:
+            found["kubectl_in_vpc"] = _needs_the_vpc(found["kubectl_in_vpc"])
     if "subnet_ids" in unknown:
         groups = _node_groups(stack, cluster)
         if groups is not None:
@@ -86,6 +88,13 @@ def look_up(stack: Stack, cluster: ExistingCluster, *, controllers: int) -> Exis
         return replace(cluster, **found)
     except InvalidSettings as error:
         raise InvalidSettings(fault.under("cluster") for fault in error.faults) from None
+
+
+def _needs_the_vpc(network: Mapping[str, Any]) -> bool:
+    """Whether the API server is reached from inside alone: a function in a VPC has no public address and costs a way out."""
+    anywhere = {"0.0.0.0/0"} & set(network.get("PublicAccessCidrs") or ["0.0.0.0/0"])
+    is_open = network.get("EndpointPublicAccess", True) and bool(anywhere)
+    return bool(network.get("EndpointPrivateAccess")) and not is_open
 
 
 def _agree(cluster: ExistingCluster, answer: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from constructs import Construct, IConstruct
 from karpenter_gpu.cdk.cluster import ec2_principal, grant_node_policies
 from karpenter_gpu.cdk.function import DeployFunction
 from karpenter_gpu.cdk.target import Target
+from karpenter_gpu.labels import MADE_BY_TAG
 from karpenter_gpu.settings.existing import CONFIG_MAP
 
 AWS_AUTH_TYPE = "Custom::KarpenterGpuAwsAuth"
@@ -68,20 +69,33 @@ class NodeRole(Construct):
 def _by_the_entry_that_is_there(scope: Construct, cluster: Target, arn: str) -> IConstruct:
     """An access entry that is used where it is, and made where it is not: EKS has one of a role."""
     stack = Stack.of(scope)
-    entry = f"arn:{stack.partition}:eks:{stack.region}:{stack.account}:access-entry/{cluster.name}/*"
+    entries = f"arn:{stack.partition}:eks:{stack.region}:{stack.account}:access-entry/*"
     function = DeployFunction(
         scope,
         "Access",
         handler="node_access",
-        description="Lets a node role that was there already in by an access entry, and out again if it made that",
+        description="Lets an existing node role in by an access entry, and out again if it made that",
         statements=[
             iam.PolicyStatement(
                 actions=["eks:CreateAccessEntry", "eks:TagResource"],
-                resources=[str(cluster.cluster.cluster_arn), entry],
+                resources=[
+                    str(cluster.cluster.cluster_arn),
+                    f"arn:{stack.partition}:eks:{stack.region}:{stack.account}:access-entry/{cluster.name}/*",
+                ],
             ),
-            iam.PolicyStatement(actions=["eks:DescribeAccessEntry", "eks:DeleteAccessEntry"], resources=[entry]),
+            # Of any cluster and role, because a policy is updated before an entry that an update replaces is deleted.
+            iam.PolicyStatement(actions=["eks:DescribeAccessEntry"], resources=[entries]),
+            iam.PolicyStatement(
+                actions=["eks:DeleteAccessEntry"],
+                resources=[entries],
+                conditions={"StringEquals": {f"aws:ResourceTag/{MADE_BY_TAG}": stack.stack_name}},
+            ),
         ],
-        wide={entry: "an access entry's ARN ends with an id that EKS chooses"},
+        wide={
+            f"arn:{stack.partition}:eks:{stack.region}:{stack.account}:access-entry/{cluster.name}/*": "an access entry's "
+            "ARN ends with an id that EKS chooses",
+            entries: "only what has this stack's mark is deleted, also of a role or cluster that an update lets go of",
+        },
         resource_type=NODE_ACCESS_TYPE,
         properties={"ClusterName": cluster.cluster_name, "RoleArn": arn, "Stack": stack.stack_name},
     )
@@ -102,7 +116,8 @@ def _in_the_clusters_own_map(_: Construct, cluster: Target, arn: str) -> IConstr
 
 def _in_the_map_that_is_there(scope: Construct, cluster: Target, arn: str) -> IConstruct:
     """One entry, merged into what is there and taken out alone."""
-    kubectl = cluster.cluster.kubectl_role
+    kubectl, stack = cluster.cluster.kubectl_role, Stack.of(scope)
+    clusters = f"arn:{stack.partition}:eks:{stack.region}:{stack.account}:cluster/*"
     function = DeployFunction(
         scope,
         "AwsAuth",
@@ -110,11 +125,12 @@ def _in_the_map_that_is_there(scope: Construct, cluster: Target, arn: str) -> IC
         description="Lets the nodes' role in by the cluster's aws-auth, and out again",
         statements=[
             iam.PolicyStatement(actions=["sts:AssumeRole"], resources=[kubectl.role_arn]),
-            iam.PolicyStatement(actions=["eks:DescribeCluster"], resources=[cluster.cluster.cluster_arn]),
+            iam.PolicyStatement(actions=["eks:DescribeCluster"], resources=[clusters]),
         ],
-        wide={},
+        wide={clusters: "a policy is updated before an entry in a cluster that the update lets go of is removed"},
         resource_type=AWS_AUTH_TYPE,
-        properties={"ClusterName": cluster.name, "RoleArn": arn, "KubectlRoleArn": kubectl.role_arn},
+        properties={"ClusterName": cluster.name, "RoleArn": arn},
+        environment={"KUBECTL_ROLE_ARN": kubectl.role_arn},
         network=cluster.kubectl_network,
     )
     return function.resource

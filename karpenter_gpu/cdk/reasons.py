@@ -68,7 +68,10 @@ class Reasons(PackageFunction):
             principal_arn=self.role.role_arn,
             kubernetes_groups=[_NAME],
         )
-        self.on_cluster = [entry, *(cluster.manifest(self, each["kind"], each) for each in _documents())]
+        self.on_cluster = [
+            entry,
+            *(cluster.manifest(self, each["kind"], each, overwrite=True) for each in _documents()),
+        ]
         self.needed += self.on_cluster
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from aws_cdk import Stack
+from typing import Final
+
+from aws_cdk import CfnResource, Stack
 from aws_cdk import aws_eks_v2 as eks
 from aws_cdk import aws_iam as iam
 from constructs import Construct
@@ -15,13 +17,18 @@ from karpenter_gpu.settings.existing import CONFIG_MAP
 RESOURCE_TYPE = "Custom::KarpenterGpuTakeover"
 
 # To look takes less than to hand over. Source: EKS user guide, "Review access policy permissions".
-_POLICIES = {False: "AmazonEKSAdminViewPolicy", True: "AmazonEKSClusterAdminPolicy"}
+_LOOK: Final = "AmazonEKSAdminViewPolicy"
+_HAND_OVER: Final = "AmazonEKSClusterAdminPolicy"
 
 
 class Takeover(DeployFunction):
     """Looks for a Karpenter before this stack's is installed: fails and says what is where, or takes it over.
 
-    It enters the cluster by an access entry of its own; where aws-auth alone decides, as the role that kubectl takes.
+    It looks for objects of other owners with the names of this stack's, too, before anything is installed, and before
+    they are added later.
+
+    It enters the cluster by an access entry of its own, from which it removes cluster-admin when it has taken over; where
+    aws-auth alone decides, as the role that kubectl takes.
 
     Args:
         cluster: Where to look.
@@ -34,10 +41,13 @@ class Takeover(DeployFunction):
     def __init__(
         self, scope: Construct, id: str, *, cluster: Target, settings: KarpenterSettings, queue_name: str
     ) -> None:
-        stack = Stack.of(scope)
+        self._objects: list[str] = []
         by_map = cluster.authentication_mode == CONFIG_MAP
         statements = [
-            iam.PolicyStatement(actions=["eks:DescribeCluster"], resources=[str(cluster.cluster.cluster_arn)])
+            iam.PolicyStatement(
+                actions=["eks:DescribeCluster", "eks:ListPodIdentityAssociations"],
+                resources=[str(cluster.cluster.cluster_arn)],
+            )
         ]
         if by_map:
             statements.append(
@@ -54,27 +64,58 @@ class Takeover(DeployFunction):
             properties={
                 # By reference, so that it waits for the cluster.
                 "ClusterName": cluster.cluster_name,
+                "Stack": Stack.of(scope).stack_name,
                 "Version": settings.version,
                 "Namespace": settings.namespace,
+                "Identity": settings.identity,
                 "Adopt": str(settings.adopt).lower(),
                 "InterruptionQueue": queue_name,
+                "Objects": [],
                 **({"KubectlRoleArn": cluster.kubectl_role_arn} if by_map else {}),
             },
             network=cluster.kubectl_network,
         )
         if not by_map:
-            policy = eks.CfnAccessEntry.AccessPolicyProperty(
-                policy_arn=f"arn:{stack.partition}:eks::aws:cluster-access-policy/{_POLICIES[settings.adopt]}",
-                access_scope=eks.CfnAccessEntry.AccessScopeProperty(type="cluster"),
-            )
-            entry = eks.CfnAccessEntry(
-                self,
-                "Access",
-                cluster_name=cluster.cluster_name,
-                principal_arn=self.role.role_arn,
-                access_policies=[policy],
-            )
-            self.resource.node.add_dependency(entry)
+            self._enter(cluster, hands_over=settings.adopt)
         elif cluster.is_made:
             trust = iam.PolicyStatement(actions=["sts:AssumeRole"], principals=[self.role])
             cluster.cluster.admin_role.assume_role_policy.add_statements(trust)
+
+    def look_for(self, *paths: str) -> None:
+        """Look for objects, by where the API server has them, that others made with the names of this stack's."""
+        self._objects += paths
+        resource = self.resource.node.default_child
+        assert isinstance(resource, CfnResource)
+        resource.add_property_override("Objects", self._objects)
+
+    def _enter(self, cluster: Target, *, hands_over: bool) -> None:
+        stack = Stack.of(self)
+        arns = [
+            f"arn:{stack.partition}:eks::aws:cluster-access-policy/{name}"
+            for name in ((_LOOK, _HAND_OVER) if hands_over else (_LOOK,))
+        ]
+        scope = eks.CfnAccessEntry.AccessScopeProperty(type="cluster")
+        entry = eks.CfnAccessEntry(
+            self,
+            "Access",
+            cluster_name=cluster.cluster_name,
+            principal_arn=self.role.role_arn,
+            access_policies=[
+                eks.CfnAccessEntry.AccessPolicyProperty(policy_arn=arn, access_scope=scope) for arn in arns
+            ],
+        )
+        self.resource.node.add_dependency(entry)
+        if hands_over:
+            own = (
+                f"arn:{stack.partition}:eks:{stack.region}:{stack.account}:access-entry/{cluster.name}/role/"
+                f"{stack.account}/{self.role.role_name}/*"
+            )
+            self.allow(
+                iam.PolicyStatement(actions=["eks:DisassociateAccessPolicy"], resources=[own]),
+                wide={own: "its own access entry, whose ARN ends with an id that EKS chooses"},
+            )
+            resource = self.resource.node.default_child
+            assert isinstance(resource, CfnResource)
+            resource.add_property_override(
+                "UntilHandedOver", {"PrincipalArn": self.role.role_arn, "PolicyArn": arns[-1]}
+            )

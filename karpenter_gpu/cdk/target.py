@@ -5,17 +5,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from aws_cdk import CfnResource
+from aws_cdk import CfnResource, Stack
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_eks as eks_v1
 from aws_cdk import aws_eks_v2 as eks_v2
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
-from karpenter_gpu import compat
+from karpenter_gpu import compat, labels
 from karpenter_gpu.cdk.tokens import known
 from karpenter_gpu.errors import Fault
 from karpenter_gpu.settings.existing import API, API_AND_CONFIG_MAP, CONFIG_MAP
@@ -50,10 +50,20 @@ class Target:
         self.authentication_mode = mode_of(cluster) or authentication_mode or API
         self._eks: Any = eks_v1 if self.is_v1 else eks_v2
 
-    def manifest(self, scope: Construct, id: str, document: dict[str, Any]) -> Construct:
-        """One Kubernetes object."""
+    def manifest(self, scope: Construct, id: str, document: dict[str, Any], *, overwrite: bool) -> Construct:
+        """One Kubernetes object, with the mark of its stack.
+
+        Args:
+            overwrite: Whether one that exists is changed, by `kubectl apply`; else creation fails on it.
+        """
+        metadata = {**document["metadata"], "annotations": {labels.MADE_BY_TAG: Stack.of(scope).stack_name}}
         made: Construct = self._eks.KubernetesManifest(
-            scope, id, cluster=self.cluster, manifest=[document], prune=False
+            scope,
+            id,
+            cluster=self.cluster,
+            manifest=[{**document, "metadata": metadata}],
+            prune=False,
+            overwrite=overwrite,
         )
         return made
 
@@ -102,6 +112,11 @@ class Target:
         return network if isinstance(network, lambda_.CfnFunction.VpcConfigProperty) else None
 
     @property
+    def kubectl_subnet_ids(self) -> list[str]:
+        """Of `kubectl_network`."""
+        return list(self.kubectl_network.subnet_ids or ()) if self.kubectl_network else []
+
+    @property
     def kubectl_in_vpc(self) -> bool | None:
         """Whether what runs kubectl is inside the cluster's VPC; None where that is another stack's."""
         is_known = self._has_own_kubectl or self._kubectl_handler
@@ -136,6 +151,14 @@ class Target:
 
 def _kind(construct: object) -> str:
     return construct.cfn_resource_type if isinstance(construct, CfnResource) else ""
+
+
+def path_of(document: Mapping[str, Any]) -> str:
+    """Where the API server has an object."""
+    kind, metadata = document["kind"].lower(), document["metadata"]
+    plural = f"{kind}{'es' if kind.endswith('s') else 's'}"
+    space = f"namespaces/{metadata['namespace']}/" if "namespace" in metadata else ""
+    return f"/apis/{document['apiVersion']}/{space}{plural}/{metadata['name']}"
 
 
 def is_made(cluster: Any) -> bool:

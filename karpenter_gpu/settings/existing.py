@@ -68,7 +68,8 @@ class ExistingCluster:
             have, so there it must be said.
 
         kubectl_in_vpc: Whether what runs kubectl is inside the VPC, in `subnet_ids`, from where a private endpoint is
-            reached. Left out: it is where the private endpoint is open.
+            reached; their way out must not be an internet gateway, because a function has no public address. Left out:
+            it is where the private endpoint is open and the public one is not, or not to any address.
     """
 
     name: ClusterName

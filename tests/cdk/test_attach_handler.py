@@ -121,6 +121,8 @@ def aws():
 @pytest.fixture
 def world(aws, monkeypatch):
     answers = []
+    monkeypatch.syspath_prepend(HANDLER.parent)
+    monkeypatch.delitem(sys.modules, "aws", raising=False)
     module = ModuleType("answer")
     module.answer = lambda *said, **_: answers.append(said[2])
     monkeypatch.setitem(sys.modules, "answer", module)
@@ -277,6 +279,28 @@ def test_kubectl_inside_the_vpc_needs_no_public_endpoint(world):
     world.close()
     assert world.ask(KubectlInVpc="true") == ""
     assert world.ask("Delete") == ""
+
+
+def test_kubectl_where_a_function_has_no_way_out_is_said_and_behind_a_nat_gateway_it_is_not(world):
+    gateway = world.ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+    world.ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=world.vpc)
+    table = world.ec2.create_route_table(VpcId=world.vpc)["RouteTable"]["RouteTableId"]
+    world.ec2.create_route(RouteTableId=table, DestinationCidrBlock="0.0.0.0/0", GatewayId=gateway)
+    public, private = world.subnets
+    world.ec2.associate_route_table(RouteTableId=table, SubnetId=public)
+    why = world.ask(KubectlInVpc="true", KubectlSubnetIds=world.subnets)
+    assert f"what runs kubectl is in subnet {public}, whose way out is an internet gateway" in why
+    assert private not in why
+    assert world.ask(KubectlInVpc="true", KubectlSubnetIds=[private]) == ""
+    world.ask("Delete")
+
+
+def test_a_main_route_table_counts_for_subnets_without_one(world):
+    gateway = world.ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+    world.ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=world.vpc)
+    (main,) = world.ec2.describe_route_tables(Filters=[{"Name": "vpc-id", "Values": [world.vpc]}])["RouteTables"]
+    world.ec2.create_route(RouteTableId=main["RouteTableId"], DestinationCidrBlock="0.0.0.0/0", GatewayId=gateway)
+    assert "no public address" in world.ask(KubectlInVpc="true", KubectlSubnetIds=world.subnets)
 
 
 def test_every_fault_is_said_at_once(world):

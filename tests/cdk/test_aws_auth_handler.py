@@ -1,6 +1,7 @@
 """The handler that lets a node role in by aws-auth: what others wrote there is, to the last blank, what it was."""
 
 import copy
+import hashlib
 import importlib.util
 import json
 import sys
@@ -13,6 +14,9 @@ import yaml
 
 FUNCTIONS = Path(__file__).parents[2] / "karpenter_gpu" / "cdk" / "functions"
 ARN = "arn:aws:iam::111122223333:role/KarpenterNodeRole-there"
+NAME = f"there-{ARN}"
+STACK = "arn:aws:cloudformation:eu-west-1:111122223333:stack/Platform/0a1b"
+OURS = {f"karpenter-gpu/made-by.{hashlib.sha256(ARN.encode()).hexdigest()[:16]}": STACK}
 OTHERS = """\
 # looked after by the platform team
 - rolearn: arn:aws:iam::111122223333:role/auditors   # read only
@@ -40,8 +44,9 @@ FORMS = {
 class Cluster:
     """An API server that has one config map, or none, and refuses a write after somebody else's."""
 
-    def __init__(self, data):
-        self.map = None if data is None else {"metadata": {"name": "aws-auth", "resourceVersion": "1"}, "data": data}
+    def __init__(self, data, **marks):
+        metadata = {"name": "aws-auth", "resourceVersion": "1", "annotations": marks}
+        self.map = None if data is None else {"metadata": metadata, "data": data}
         self.between = []
         self.calls = []
 
@@ -53,7 +58,13 @@ class Cluster:
             self.map["data"].update(self.between.pop(0))
             raise urllib.error.HTTPError("", 409, "Conflict", None, None)
         self.map = None if method == "DELETE" else copy.deepcopy(body)
+        if self.map:
+            self.map["metadata"]["resourceVersion"] = "2"
         return self.map
+
+    @property
+    def marks(self):
+        return self.map["metadata"]["annotations"]
 
     @property
     def roles(self):
@@ -72,9 +83,11 @@ def asked(monkeypatch):
         ):
             monkeypatch.setitem(sys.modules, module, SimpleModule(module, named))
         handler = loaded("aws_auth")
+        monkeypatch.setenv("KUBECTL_ROLE_ARN", "ops")
         event = {
             "RequestType": request,
-            "ResourceProperties": {"ClusterName": "there", "RoleArn": ARN, "KubectlRoleArn": "ops"},
+            "StackId": STACK,
+            "ResourceProperties": {"ClusterName": "there", "RoleArn": ARN},
         }
         handler.handler({**event, **({"PhysicalResourceId": name} if name else {})}, SimpleNamespace())
         return answers[-1]
@@ -106,7 +119,7 @@ def test_one_entry_comes_and_goes_and_all_else_stays_to_the_last_blank(asked, fo
     assert ours["groups"] == ["system:bootstrappers", "system:nodes"]
     assert cluster.roles[1:] == (yaml.safe_load(before.get("mapRoles", "")) or [])
     assert asked("Delete", cluster, name)[0] == ""
-    assert cluster.map["data"] == before
+    assert (cluster.map["data"], cluster.marks) == (before, {})
 
 
 def test_a_map_that_was_not_there_comes_and_goes(asked):
@@ -139,14 +152,14 @@ def test_what_somebody_else_writes_in_between_is_not_lost(asked):
 
 def test_an_entry_that_somebody_has_written_anew_goes_without_the_comments_behind_it(asked):
     anew = f'- groups: [system:nodes]\n  rolearn: "{ARN}"\n  username: node\n'
-    cluster = Cluster({"mapRoles": f"{anew}{OTHERS}"})
-    assert asked("Delete", cluster, f"entry-{ARN}")[0] == ""
+    cluster = Cluster({"mapRoles": f"{anew}{OTHERS}"}, **OURS)
+    assert asked("Delete", cluster, NAME)[0] == ""
     assert cluster.map["data"] == {"mapRoles": OTHERS}
 
 
 def test_an_entry_that_somebody_has_taken_out_already_is_no_failure(asked):
-    cluster = Cluster({"mapRoles": OTHERS})
-    assert asked("Delete", cluster, f"entry-{ARN}")[0] == ""
+    cluster = Cluster({"mapRoles": OTHERS}, **OURS)
+    assert asked("Delete", cluster, NAME)[0] == ""
     assert cluster.map["data"] == {"mapRoles": OTHERS}
 
 

@@ -83,7 +83,7 @@ def api(monkeypatch, endpoint, authority):
     spec.loader.exec_module(module)
     described = {"endpoint": endpoint, "certificateAuthority": {"data": base64.b64encode(authority).decode()}}
     eks = type("Eks", (), {"describe_cluster": lambda _, **__: {"cluster": described}})()
-    monkeypatch.setattr(module.boto3, "client", lambda _: eks)
+    monkeypatch.setattr(module.aws, "client", lambda _: eks)
     monkeypatch.setattr(module, "token", lambda *_: "token")
     return module.Api("old")
 

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import boto3
 import pytest
 
 FUNCTIONS = Path(__file__).parents[2] / "karpenter_gpu" / "cdk" / "functions"
@@ -40,11 +39,12 @@ def told(monkeypatch, eks, request, **more):
     """The handler's answer."""
     answers = []
     monkeypatch.syspath_prepend(FUNCTIONS)
-    monkeypatch.setattr(boto3, "client", lambda _: eks)
     sent = SimpleNamespace(close=lambda: None)
     monkeypatch.setattr("urllib.request.urlopen", lambda asked, **_: answers.append(json.loads(asked.data)) or sent)
-    for name in ("answer", "node_access"):
+    for name in ("aws", "answer", "node_access"):
         monkeypatch.delitem(sys.modules, name, raising=False)
+    handler = importlib.import_module("node_access")
+    monkeypatch.setattr(handler.aws, "client", lambda _: eks)
     event = {
         "RequestType": request,
         "ResponseURL": "https://answer.test/",
@@ -53,7 +53,7 @@ def told(monkeypatch, eks, request, **more):
         "LogicalResourceId": "Access",
         "ResourceProperties": WANTED,
     }
-    importlib.import_module("node_access").handler(event | more, SimpleNamespace(log_stream_name="stream"))
+    handler.handler(event | more, SimpleNamespace(log_stream_name="stream"))
     (answer,) = answers
     return answer
 

@@ -76,16 +76,23 @@ def test_on_a_cluster_of_this_app_it_looks_only_to_take_over(make):
 
 
 @pytest.mark.parametrize(
-    ("adopt", "policy"), [(False, "AmazonEKSAdminViewPolicy"), (True, "AmazonEKSClusterAdminPolicy")]
+    ("adopt", "policies"),
+    [
+        (False, ["AmazonEKSAdminViewPolicy"]),
+        (True, ["AmazonEKSAdminViewPolicy", "AmazonEKSClusterAdminPolicy"]),
+    ],
 )
 @pytest.mark.parametrize("imported", [imported_v1, imported_v2])
-def test_it_enters_by_an_entry_that_allows_no_more_than_it_does(imported, adopt, policy):
+def test_it_enters_by_an_entry_that_allows_no_more_than_it_does(imported, adopt, policies):
     stack = stack_in()
     template = on(imported(stack), stack, settings=KarpenterSettings(adopt=adopt))
     (entry,) = (one for one in of_type(template, "AWS::EKS::AccessEntry") if "Takeover" in json.dumps(one))
-    (granted,) = entry["AccessPolicies"]
-    assert granted["AccessScope"] == {"Type": "cluster"}
-    assert text_of(granted["PolicyArn"]).endswith(f":eks::aws:cluster-access-policy/{policy}")
+    assert all(granted["AccessScope"] == {"Type": "cluster"} for granted in entry["AccessPolicies"])
+    arns = [
+        text_of(granted["PolicyArn"]).partition(":eks::aws:cluster-access-policy/")[2]
+        for granted in entry["AccessPolicies"]
+    ]
+    assert arns == policies
     graph = Graph(template)
     (name,) = (one for one in graph.of_type("AWS::EKS::AccessEntry") if "Takeover" in one)
     (look,) = graph.of_type(TAKEOVER)

@@ -11,7 +11,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import parse_qs, unquote, urlsplit
 
-import boto3
 import pytest
 
 FUNCTIONS = Path(__file__).parents[2] / "karpenter_gpu" / "cdk" / "functions"
@@ -20,6 +19,9 @@ CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 SELECTOR = {"app.kubernetes.io/name": "karpenter", "app.kubernetes.io/instance": "karpenter"}
 OURS = {
     "ClusterName": "there",
+    "Stack": "Platform",
+    "Identity": "irsa",
+    "Objects": [],
     "Version": "1.14.3",
     "Namespace": "kube-system",
     "Adopt": "false",
@@ -44,10 +46,19 @@ class Cluster:
         self.refusals = []
         self.accepted = set()
         self.now = 0.0
+        self.associations = []
+        self.disassociated = []
 
-    def describe(self, name):
+    def describe_cluster(self, name):
         shown = {"endpoint": API, "certificateAuthority": {"data": ""}, "computeConfig": {"enabled": self.compute}}
         return {"cluster": shown | {"name": name}}
+
+    def list_pod_identity_associations(self, clusterName, namespace, serviceAccount):  # noqa: N803
+        assert (clusterName, serviceAccount) == ("there", "karpenter")
+        return {"associations": [{"associationId": id} for where, id in self.associations if where == namespace]}
+
+    def disassociate_access_policy(self, **asked):
+        self.disassociated.append(asked)
 
     def urlopen(self, request, **_):
         if not request.full_url.startswith(API):
@@ -125,12 +136,12 @@ ALL = (release(), deployment(), crd("nodepools.karpenter.sh"), crd("ec2nodeclass
 def told(monkeypatch, cluster, wanted, request="Create", **more):
     """The handler's answer."""
     monkeypatch.syspath_prepend(FUNCTIONS)
-    monkeypatch.setattr(boto3, "client", lambda _: SimpleNamespace(describe_cluster=cluster.describe))
     monkeypatch.setattr("urllib.request.urlopen", cluster.urlopen)
     monkeypatch.setattr("ssl.create_default_context", lambda **_: SimpleNamespace(verify_flags=0))
-    for name in ("answer", "cluster_api", "takeover"):
+    for name in ("aws", "answer", "cluster_api", "takeover"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     api, module = importlib.import_module("cluster_api"), importlib.import_module("takeover")
+    monkeypatch.setattr(api.aws, "client", lambda _: cluster)
     monkeypatch.setattr(api, "token", lambda *_: "token")
 
     def sleep(seconds):
@@ -410,3 +421,98 @@ def test_a_way_in_that_never_opens_is_said_before_lambda_is_cut_off(monkeypatch)
         in reason
     )
     assert 90 <= cluster.now < 120
+
+
+PLUGIN = "/apis/apps/v1/namespaces/kube-system/daemonsets/nvidia-device-plugin"
+POOL = "/apis/karpenter.sh/v1/nodepools/inference"
+
+
+def pool(stack=None):
+    marks = {"annotations": {"karpenter-gpu/made-by": stack}} if stack else {}
+    return "/apis/karpenter.sh/v1/nodepools", {"kind": "NodePool", "metadata": {"name": "inference", **marks}}
+
+
+def plugin(**more):
+    labels = {"app.kubernetes.io/name": "nvidia-device-plugin", **more}
+    return "/apis/apps/v1/daemonsets", {
+        "kind": "DaemonSet",
+        "metadata": {"name": "nvidia-device-plugin", "namespace": "kube-system"},
+        "spec": {"selector": {"matchLabels": labels}},
+    }
+
+
+@pytest.mark.parametrize("adopt", ["false", "true"])
+@pytest.mark.parametrize("stack", [None, "Another"])
+def test_a_pool_of_others_with_a_name_of_this_stacks_is_said_before_the_charts(monkeypatch, stack, adopt):
+    cluster = Cluster(pool(stack), deployment())
+    status, reason = told(monkeypatch, cluster, OURS | {"Objects": [POOL], "Adopt": adopt})
+    assert status == "FAILED"
+    assert (
+        "the NodePool inference is on cluster there already and is not of stack Platform, which has one of the same name; "
+        "give the pool another name, or remove it with 'kubectl delete NodePool inference' and deploy again"
+    ) in reason
+    assert cluster.written == []
+
+
+def test_a_pool_that_an_attempt_of_this_stack_left_is_its_own(monkeypatch):
+    assert told(monkeypatch, Cluster(pool("Platform")), OURS | {"Objects": [POOL]})[0] == "SUCCESS"
+
+
+def test_a_device_plugin_as_this_stacks_own_is_used_and_another_is_said(monkeypatch):
+    assert told(monkeypatch, Cluster(plugin()), OURS | {"Objects": [PLUGIN]})[0] == "SUCCESS"
+    other = plugin(**{"app.kubernetes.io/instance": "gpus"})
+    status, reason = told(monkeypatch, Cluster(other), OURS | {"Objects": [PLUGIN]})
+    assert status == "FAILED"
+    assert "; remove it with 'kubectl delete DaemonSet nvidia-device-plugin -n kube-system' and deploy again" in reason
+
+
+def test_a_pool_that_is_added_later_is_looked_for_and_one_that_a_rollback_puts_back_is_not_refused(monkeypatch):
+    old, new = OURS | {"Objects": [PLUGIN]}, OURS | {"Objects": [PLUGIN, POOL]}
+    update = {"request": "Update", "OldResourceProperties": old}
+    assert told(monkeypatch, Cluster(*ALL, pool()), new, **update)[0] == "FAILED"
+    assert told(monkeypatch, Cluster(*ALL, pool("Platform")), new, **update)[0] == "SUCCESS"
+
+
+@pytest.mark.parametrize(
+    ("identity", "why"),
+    [
+        ("irsa", "which goes before IRSA, so that the controller would keep its role"),
+        ("pod-identity", "and it can have"),
+    ],
+)
+@pytest.mark.parametrize("objects", [(), ALL])
+def test_an_association_that_gives_the_controller_another_role_is_said_with_the_command(
+    monkeypatch, identity, why, objects
+):
+    cluster = Cluster(*objects)
+    cluster.associations = [("kube-system", "a-1"), ("elsewhere", "a-2")]
+    status, reason = told(monkeypatch, cluster, ADOPTING | {"Identity": identity})
+    assert status == "FAILED"
+    assert f"the service account kube-system/karpenter has the Pod Identity association a-1, {why}" in reason
+    assert "run 'aws eks delete-pod-identity-association --cluster-name there --association-id a-1'" in reason
+    assert "a-2" not in reason
+    assert cluster.written == []
+
+
+ADMIN = {
+    "PrincipalArn": "arn:aws:iam::111122223333:role/looks",
+    "PolicyArn": "arn:aws:eks::aws:cluster-access-policy/A",
+}
+
+
+def test_cluster_admin_is_given_back_when_it_has_taken_over_and_not_before(monkeypatch):
+    cluster = Cluster(*ALL)
+    told(monkeypatch, cluster, OURS | {"UntilHandedOver": ADMIN})
+    assert cluster.disassociated == []
+    cluster.answers.clear()
+    assert told(monkeypatch, cluster, ADOPTING | {"UntilHandedOver": ADMIN})[0] == "SUCCESS"
+    assert cluster.disassociated == [
+        {"clusterName": "there", "principalArn": ADMIN["PrincipalArn"], "policyArn": ADMIN["PolicyArn"]}
+    ]
+
+
+def test_what_cannot_be_given_back_fails_nothing(monkeypatch):
+    cluster = Cluster(*ALL)
+    cluster.disassociate_access_policy = None
+    assert told(monkeypatch, cluster, ADOPTING | {"UntilHandedOver": ADMIN})[0] == "SUCCESS"
+    assert len(cluster.answers) == 1

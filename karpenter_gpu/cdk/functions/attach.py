@@ -5,7 +5,7 @@ What synthesis could not see is looked at first, and nothing is changed while an
 
 import traceback
 
-import boto3
+import aws
 from answer import answer
 
 DISCOVERY = "karpenter.sh/discovery"
@@ -31,9 +31,9 @@ def verdict(event):
         untag(tagged(wanted), wanted)
         remove_provider(wanted)
         return ""
-    faults = [*cluster_faults(wanted), *network_faults(wanted)]
-    if faults:
-        return "; ".join(faults)
+    why = "; ".join([*cluster_faults(wanted), *network_faults(wanted)])
+    if why and not (event["RequestType"] == "Update" and aws.rolls_back(event["StackId"])):
+        return why
     make_provider(wanted)
     tag(wanted)
     before = event.get("OldResourceProperties")
@@ -46,7 +46,7 @@ def verdict(event):
 
 def cluster_faults(wanted):
     """What of the cluster itself is not as the stack was synthesized for."""
-    name, eks = wanted["ClusterName"], boto3.client("eks")
+    name, eks = wanted["ClusterName"], aws.client("eks")
     try:
         cluster = eks.describe_cluster(name=name)["cluster"]
     except eks.exceptions.ResourceNotFoundException:
@@ -81,7 +81,7 @@ def cluster_faults(wanted):
 
 def network_faults(wanted):
     """What would keep nodes from coming, or pods on them from reaching the rest."""
-    ec2 = boto3.client("ec2")
+    ec2 = aws.client("ec2")
     subnets = listed(ec2, "describe_subnets", "Subnets", "subnet-id", wanted["SubnetIds"])
     groups = listed(ec2, "describe_security_groups", "SecurityGroups", "group-id", wanted["SecurityGroupIds"])
     for kind, key, ids, found in (
@@ -100,6 +100,30 @@ def network_faults(wanted):
             "a node's security groups to have it; leave one out, or take the tag from one"
         )
     yield from strangers(ec2, wanted)
+    yield from dead_ends(ec2, wanted.get("KubectlSubnetIds", []))
+
+
+def dead_ends(ec2, ids):
+    """Subnets from which a function reaches nothing outside.
+
+    Source: Lambda guide, "Enable internet access for VPC-connected Lambda functions".
+    """
+    if not ids:
+        return
+    vpcs = {one["VpcId"] for one in listed(ec2, "describe_subnets", "Subnets", "subnet-id", ids)}
+    tables = listed(ec2, "describe_route_tables", "RouteTables", "vpc-id", vpcs)
+    by_subnet = {link["SubnetId"]: one for one in tables for link in one["Associations"] if "SubnetId" in link}
+    main = next((one for one in tables if any(link.get("Main") for link in one["Associations"])), {})
+    for id in ids:
+        routes = by_subnet.get(id, main).get("Routes", [])
+        ways = [one.get("GatewayId", "") for one in routes if one.get("DestinationCidrBlock") == "0.0.0.0/0"]
+        if any(way.startswith("igw-") for way in ways):
+            yield (
+                f"what runs kubectl is in subnet {id}, whose way out is an internet gateway, and a function has no public "
+                "address, so that it would reach nothing; give it subnets whose way out is a NAT gateway or endpoints "
+                "(cluster.subnet_ids, or kubectl_private_subnet_ids or private_subnets where you import the cluster), or "
+                "leave it outside where the public endpoint is open to anybody (cluster.kubectl_in_vpc = false)"
+            )
 
 
 def clashes(ec2, wanted, kind, key, found):
@@ -156,7 +180,7 @@ def tagged(properties):
 
 def tag(wanted):
     """Tag what has no tag yet; what somebody else tagged stays theirs."""
-    ec2, ids = boto3.client("ec2"), tagged(wanted)
+    ec2, ids = aws.client("ec2"), tagged(wanted)
     there = tags_on(ec2, ids, DISCOVERY)
     missing = [id for id in ids if id not in there]
     if missing:
@@ -171,7 +195,7 @@ def tag(wanted):
 
 def untag(ids, properties):
     """Take our tags from what has our mark."""
-    ec2 = boto3.client("ec2")
+    ec2 = aws.client("ec2")
     marked = tags_on(ec2, ids, MADE_BY)
     ours = [id for id in ids if marked.get(id) == properties["Stack"]]
     if ours:
@@ -199,7 +223,7 @@ def make_provider(wanted):
     arn = wanted.get("OidcProviderArn")
     if not arn:
         return
-    iam = boto3.client("iam")
+    iam = aws.client("iam")
     try:
         there = iam.get_open_id_connect_provider(OpenIDConnectProviderArn=arn)
     except iam.exceptions.NoSuchEntityException:
@@ -219,7 +243,7 @@ def remove_provider(properties):
     arn = properties.get("OidcProviderArn")
     if not arn:
         return
-    iam = boto3.client("iam")
+    iam = aws.client("iam")
     try:
         there = iam.get_open_id_connect_provider(OpenIDConnectProviderArn=arn)
         if tags_of(there).get(MADE_BY) == properties["Stack"]:

@@ -1,77 +1,113 @@
-"""Lets a node role in by the aws-auth config map: one entry, put before all that is there, and taken out alone.
+"""Lets a node role in by the aws-auth config map: one entry, put before all others, and removed alone.
 
-What others wrote stays as it is, byte for byte, because it is never parsed and written again.
+What others wrote stays as it is, byte for byte, because it is never parsed and written again. An annotation, written in one
+request with the entry, says whose it is: an entry of anybody else is used and stays.
 """
 
+import hashlib
 import json
+import os
 import re
 import traceback
 import urllib.error
 
 from answer import answer
+from botocore.exceptions import ClientError
 from cluster_api import Api
 
 PATH = "/api/v1/namespaces/kube-system/configmaps"
 ATTEMPTS = 5
+MADE_BY = "karpenter-gpu/made-by"
 
 
 def handler(event, context):
     """Answer CloudFormation."""
-    wanted = event["ResourceProperties"]
-    # Whether the entry was there before is kept in the name, which CloudFormation hands back at deletion.
-    name, why = event.get("PhysicalResourceId") or f"entry-{wanted['RoleArn']}", ""
+    wanted, before = event["ResourceProperties"], event.get("OldResourceProperties")
+    # Another role, or another cluster, is another resource: CloudFormation deletes the old one when the update is complete.
+    name, there, why = name_of(wanted), event.get("PhysicalResourceId"), ""
     try:
-        if event["RequestType"] != "Delete":
-            name = edit(wanted, put)
-        elif name.startswith("entry-"):
-            edit(wanted, take)
+        if event["RequestType"] == "Delete":
+            remove(wanted, event["StackId"])
+        else:
+            edit(wanted, event["StackId"], put)
+            if before and there != name_of(before):
+                # The rollback of an update that did not get as far as its answer.
+                remove(before, event["StackId"])
     except Exception as error:
         traceback.print_exc()
-        why = f"aws-auth of cluster {wanted['ClusterName']} could not be changed: {error}"
-    answer({**event, "PhysicalResourceId": name}, context, why, name=name)
+        # What was never there keeps no rollback: CloudFormation has a name of its own for it, or that of a failed creation.
+        if event["RequestType"] != "Delete" or there == name:
+            why = f"aws-auth of cluster {wanted['ClusterName']} could not be changed: {error}"
+    answer({**event, "PhysicalResourceId": (there or "not-created") if why else name}, context, why, name=name)
 
 
-def edit(wanted, change):
+def name_of(properties):
+    """What CloudFormation knows the entry by."""
+    return f"{properties['ClusterName']}-{properties['RoleArn']}"
+
+
+def remove(properties, stack):
+    """Remove our entry; with its cluster it is gone."""
+    try:
+        edit(properties, stack, take)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ResourceNotFoundException":
+            raise
+
+
+def edit(wanted, stack, change):
     """Read the map, change it, write it; again when somebody else wrote in between."""
-    api = Api(wanted["ClusterName"], wanted["KubectlRoleArn"])
+    # Not from the properties: a deletion has the old ones, and the function's policy is for the role of now.
+    api = Api(wanted["ClusterName"], os.environ["KUBECTL_ROLE_ARN"])
     for attempt in range(ATTEMPTS):
         there = api.call("GET", f"{PATH}/aws-auth")
         data = dict((there or {}).get("data") or {})
-        name = change(data, wanted["RoleArn"])
-        if there is not None and data == (there.get("data") or {}):
-            return name
+        marks = dict((there or {}).get("metadata", {}).get("annotations") or {})
+        if not change(data, marks, wanted["RoleArn"], stack):
+            return
         try:
-            write(api, there, data)
+            write(api, there, data, marks)
         except urllib.error.HTTPError as error:
             if error.code != 409 or attempt == ATTEMPTS - 1:
                 raise
         else:
-            return name
-    return name
+            return
 
 
-def write(api, there, data):
-    """The map with these data; without any it goes."""
-    metadata = {"name": "aws-auth", "namespace": "kube-system"}
-    if there is None and data:
-        api.call("POST", PATH, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
-    elif there is not None and data:
-        api.call("PUT", f"{PATH}/aws-auth", {**there, "data": data})
-    elif there is not None:
-        api.call("DELETE", f"{PATH}/aws-auth")
+def write(api, there, data, marks):
+    """The map with these data; without any it is removed."""
+    metadata = {
+        "name": "aws-auth",
+        "namespace": "kube-system",
+        **(there or {}).get("metadata", {}),
+        "annotations": marks,
+    }
+    body = {"apiVersion": "v1", "kind": "ConfigMap", **(there or {}), "metadata": metadata, "data": data}
+    if there is None:
+        api.call("POST", PATH, body)
+    elif data:
+        api.call("PUT", f"{PATH}/aws-auth", body)
+    else:
+        version = {"resourceVersion": there["metadata"]["resourceVersion"]}
+        options = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": version}
+        api.call("DELETE", f"{PATH}/aws-auth", options)
 
 
-def put(data, arn):
-    """Put our entry before all others; the name of the resource says whether it was there."""
+def put(data, marks, arn, stack):
+    """Put our entry before all others, unless the role has one; whether anything changed."""
     text = data.get("mapRoles", "")
     if names(text, arn):
-        return f"found-{arn}"
+        return False
     data["mapRoles"] = joined(entry(arn), text)
-    return f"entry-{arn}"
+    marks[mark_of(arn)] = stack
+    return True
 
 
-def take(data, arn):
-    """Take our entry out; what is around it stays."""
+def take(data, marks, arn, stack):
+    """Take our entry out, and leave what is around it; whether anything changed."""
+    if marks.get(mark_of(arn)) != stack:
+        return False
+    del marks[mark_of(arn)]
     text = data.get("mapRoles", "")
     if text.lstrip().startswith("["):
         ours = compact(entry(arn))
@@ -81,6 +117,12 @@ def take(data, arn):
         data["mapRoles"] = text.replace(whole, "", 1) if whole in text else "".join(without(text, arn))
     if not data["mapRoles"].strip():
         del data["mapRoles"]
+    return True
+
+
+def mark_of(arn):
+    """The annotation that says whose the entry of a role is; its name has 63 characters at most."""
+    return f"{MADE_BY}.{hashlib.sha256(arn.encode()).hexdigest()[:16]}"
 
 
 def without(text, arn):

@@ -7,14 +7,13 @@ import time
 import urllib.error
 import urllib.request
 
+import aws
 import boto3
-from botocore.exceptions import ClientError
 from botocore.model import ServiceId
 from botocore.signers import RequestSigner
 
-# What IAM and EKS take to spread a role's policy, its trust, or an access entry that was made just before.
-SPREAD_SECONDS = 90
-LOOK_EVERY_SECONDS = 5
+# The API server is overloaded, or restarts.
+BUSY = {429, 500, 502, 503, 504}
 # Kubernetes answers a list with this as names and labels alone, so that no secret's content leaves it.
 METADATA_ALONE = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
@@ -30,16 +29,16 @@ class Api:
 
     def __init__(self, cluster, role=None):
         self.name = cluster
-        self.cluster = boto3.client("eks").describe_cluster(name=cluster)["cluster"]
+        self.cluster = aws.client("eks").describe_cluster(name=cluster)["cluster"]
         self.role = role
-        self._until = time.time() + SPREAD_SECONDS
+        self._until = time.time() + aws.SPREAD_SECONDS
         authority = base64.b64decode(self.cluster["certificateAuthority"]["data"]).decode()
         self._tls = ssl.create_default_context(cadata=authority)
         # Strict by default since Python 3.13, which refuses the CA, without key identifiers, of a cluster that was created on
         # Kubernetes 1.16 or earlier: https://github.com/kubernetes-client/python/issues/2394. Certificate and host name are
         # verified all the same.
         self._tls.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        self._token = self._patiently(lambda: token(cluster, role))
+        self._token = token(cluster, role)
 
     def call(self, method, path, body=None, accept="application/json"):
         """The object that the API answers with; None for one, or a kind, that is not there."""
@@ -74,21 +73,22 @@ class Api:
             raise
 
     def _patiently(self, ask):
-        """What is refused at first may be allowed when it has spread."""
+        """Retry what an access entry, or an entry in aws-auth, that was just created may allow in a moment."""
         while True:
             try:
                 return ask()
-            except (ClientError, PermissionError):
-                if time.time() > self._until:
+            except (PermissionError, urllib.error.HTTPError) as error:
+                is_final = isinstance(error, urllib.error.HTTPError) and error.code not in BUSY
+                if is_final or time.time() > self._until:
                     raise
-            time.sleep(LOOK_EVERY_SECONDS)
+            time.sleep(aws.RETRY_EVERY_SECONDS)
 
 
 def token(cluster, role=None):
     """What `aws eks get-token` gives: a signed question who the caller is."""
     session = boto3.Session()
     if role:
-        taken = session.client("sts").assume_role(RoleArn=role, RoleSessionName="karpenter-gpu")["Credentials"]
+        taken = aws.client("sts", session).assume_role(RoleArn=role, RoleSessionName="karpenter-gpu")["Credentials"]
         session = boto3.Session(taken["AccessKeyId"], taken["SecretAccessKey"], taken["SessionToken"])
     sts = session.client("sts")
     region = sts.meta.region_name

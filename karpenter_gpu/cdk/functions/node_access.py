@@ -5,7 +5,7 @@ Ours has our mark, and a deletion takes away only what has it.
 
 import traceback
 
-import boto3
+import aws
 from answer import answer
 
 MADE_BY = "karpenter-gpu/made-by"
@@ -14,15 +14,24 @@ TYPE = "EC2_LINUX"
 
 def handler(event, context):
     """Answer CloudFormation."""
-    wanted = event["ResourceProperties"]
+    wanted, before = event["ResourceProperties"], event.get("OldResourceProperties")
     try:
-        why = verdict(event["RequestType"], wanted, boto3.client("eks"))
+        eks = aws.client("eks")
+        why = verdict(event["RequestType"], wanted, eks)
+        if before and not why and event["PhysicalResourceId"] != name_of(before):
+            # The rollback of an update that did not get as far as its answer.
+            why = verdict("Delete", before, eks)
     except Exception as error:
         traceback.print_exc()
         why = f"the access entry of {wanted['RoleArn']} could not be seen to: {error}"
-    # Another role is another resource: CloudFormation deletes the old one when all that had it is changed.
-    name = f"{wanted['ClusterName']}-{wanted['RoleArn']}"
+    # Another role is another resource: CloudFormation deletes the old one when the update is complete.
+    name = name_of(wanted)
     answer(event if why else {**event, "PhysicalResourceId": name}, context, why, name=name)
+
+
+def name_of(properties):
+    """What CloudFormation knows the entry by."""
+    return f"{properties['ClusterName']}-{properties['RoleArn']}"
 
 
 def verdict(request, wanted, eks):

@@ -1,5 +1,7 @@
 """Looks for a Karpenter that is on the cluster already, and either says so or makes it this stack's.
 
+Looks for objects of others with the names of this stack's, too, whenever there are new names.
+
 To take it over is to hand its CRDs and the objects of its chart to the Helm releases that this stack installs; NodePools,
 NodeClaims and nodes are not touched. Nothing is changed while anything stands against it.
 """
@@ -8,6 +10,7 @@ import re
 import traceback
 import urllib.error
 
+import aws
 from answer import answer
 from cluster_api import METADATA_ALONE, Api
 
@@ -52,6 +55,7 @@ KEEPERS = {
     "helm.toolkit.fluxcd.io/name": "Flux; suspend its HelmRelease and delete that without uninstalling first",
 }
 ATTEMPTS = 5
+MADE_BY = "karpenter-gpu/made-by"
 
 
 def handler(event, context):
@@ -62,24 +66,57 @@ def handler(event, context):
         traceback.print_exc()
         why = f"looking for Karpenter on the cluster failed: {error}"
     answer(event, context, why, name=f"takeover-{event['ResourceProperties']['ClusterName']}")
+    if not why and event["RequestType"] != "Delete":
+        let_go(event["ResourceProperties"])
+
+
+def let_go(wanted):
+    """Remove cluster-admin from this function's own access entry, after the one use of it.
+
+    After the answer, because until then Lambda may deliver the event once more.
+    """
+    admin = wanted.get("UntilHandedOver")
+    if not admin:
+        return
+    eks = aws.client("eks")
+    try:
+        eks.disassociate_access_policy(
+            clusterName=wanted["ClusterName"], principalArn=admin["PrincipalArn"], policyArn=admin["PolicyArn"]
+        )
+    except Exception:
+        # CloudFormation has its answer, and the next update tries again.
+        traceback.print_exc()
 
 
 def verdict(event):
     """Why the request must fail, or nothing."""
     wanted, before = event["ResourceProperties"], event.get("OldResourceProperties")
-    # Once it has been looked, what is there is this stack's, and every later word on it is Helm's.
-    if event["RequestType"] == "Delete" or (before and before["ClusterName"] == wanted["ClusterName"]):
+    if event["RequestType"] == "Delete":
+        return ""
+    # Once it has looked, the Karpenter that is there is this stack's, and Helm says what is wrong with it.
+    is_known = bool(before) and before["ClusterName"] == wanted["ClusterName"]
+    names = [path for path in wanted["Objects"] if not is_known or path not in before["Objects"]]
+    if is_known and not names:
         return ""
     api = Api(wanted["ClusterName"], wanted.get("KubectlRoleArn"))
+    faults = [*of_others(api, names, wanted["Stack"])]
+    return "; ".join(faults) if is_known else first(api, wanted, faults)
+
+
+def first(api, wanted, faults):
+    """Why the stack must not come to this cluster, or nothing; then it may have been taken over."""
     if api.cluster.get("computeConfig", {}).get("enabled"):
         return (
             f"cluster {api.name} is in Auto Mode, which brings a Karpenter and CRDs of its own that a second one cannot share; "
             f"use its own NodePools for GPUs, or turn Auto Mode off ({HOW_TO})"
         )
     there = Found(api, version=numbers(wanted["Version"]))
-    if there.nothing or there.has_queue(wanted["InterruptionQueue"]):
-        return ""
-    faults = [*elsewhere(there, wanted["Namespace"]), *versions(there, wanted["Version"])]
+    if there.has_queue(wanted["InterruptionQueue"]):
+        return "; ".join(faults)
+    faults += associations(wanted)
+    if there.nothing:
+        return "; ".join(faults)
+    faults += [*elsewhere(there, wanted["Namespace"]), *versions(there, wanted["Version"])]
     if wanted["Adopt"] != "true":
         also = "".join(f"; then {fault}" for fault in faults)
         return (
@@ -89,6 +126,46 @@ def verdict(event):
     if not faults:
         hand_over(api, there, wanted["Namespace"])
     return "; ".join(faults)
+
+
+def of_others(api, paths, stack):
+    """Objects that this stack did not create, and would overwrite."""
+    for path in paths:
+        one = api.call("GET", path)
+        if one is None or (one["metadata"].get("annotations") or {}).get(MADE_BY) == stack:
+            continue
+        about = one["metadata"]
+        name = about["name"]
+        if one.get("spec", {}).get("selector", {}).get("matchLabels") == {"app.kubernetes.io/name": name}:
+            # A device plugin as this stack's own, which another stack, or an earlier one, left.
+            continue
+        kind = one["kind"]
+        where = f" -n {about['namespace']}" if "namespace" in about else ""
+        rename = "" if where else "give the pool another name, or "
+        yield (
+            f"the {kind} {name} is on cluster {api.name} already and is not of stack {stack}, which has one of the same name; "
+            f"{rename}remove it with 'kubectl delete {kind} {name}{where}' and deploy again"
+        )
+
+
+def associations(wanted):
+    """What gives the controller another role: Pod Identity goes before IRSA, and a service account has one association.
+
+    Source: amazon-eks-pod-identity-webhook#189; EKS API reference, CreatePodIdentityAssociation.
+    """
+    of = {"clusterName": wanted["ClusterName"], "namespace": wanted["Namespace"], "serviceAccount": CHART}
+    for one in aws.client("eks").list_pod_identity_associations(**of)["associations"]:
+        why = (
+            "and it can have one alone"
+            if wanted["Identity"] == "pod-identity"
+            else "which goes before IRSA, so that the controller would keep its role"
+        )
+        command = f"--cluster-name {wanted['ClusterName']} --association-id {one['associationId']}"
+        yield (
+            f"the service account {wanted['Namespace']}/{CHART} has the Pod Identity association {one['associationId']}, "
+            f"{why}; run 'aws eks delete-pod-identity-association {command}' and deploy again at once: a controller that runs "
+            f"keeps its credentials for some hours ({HOW_TO})"
+        )
 
 
 class Found:
