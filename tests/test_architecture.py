@@ -71,11 +71,13 @@ def test_without_node_the_constructs_say_what_is_missing():
 
 # The properties of one resource or document, a line each; and three that are to be taken apart, which no other may join.
 TABLES = {
+    "attachment._rights",
     "charts.controller_values",
     "cluster._cluster",
     "cluster._system_nodes",
     "controller_role.__init__",
     "gpu_pool.__init__",
+    "karpenter.__init__",
     "karpenter._begin",
     "kubectl.answer_for_kubectl",
     "node_class.ec2_node_class",

@@ -34,9 +34,7 @@ def test_everything_a_gpu_node_or_karpenter_needs_outlives_the_drain(shape):
     (gate,) = shape.graph.of_type(GATE)
     outlives = shape.graph.waits_for(gate)
     pools = {name for name in shape.graph.resources if "NodePool" in name or "NodeOverlay" in name}
-    # The CDK's handler writes on when these are gone; nothing waits for them.
-    logs = {name for name in shape.graph.resources if "KubectlProvider" in name and "LogGroup" in name}
-    assert set(shape.graph.resources) - outlives - {gate} == pools | logs | set(shape.graph.of_type(POOL_GATE))
+    assert set(shape.graph.resources) - outlives - {gate} == pools | set(shape.graph.of_type(POOL_GATE))
 
 
 def test_a_destroy_keeps_nothing_but_crds_that_were_taken_over(shape):
