@@ -54,7 +54,7 @@ lint: .venv/.dev
 types: .venv/.dev
 	$(BIN)/mypy
 	$(BIN)/mypy --config-file tests/typing/mypy.ini tests/typing/accepted.py tests/typing/refused.py
-	$(BIN)/basedpyright --project tests/typing
+	$(BIN)/basedpyright --project tests/typing --pythonpath $(BIN)/python
 
 architecture: .venv/.dev
 	$(BIN)/lint-imports --no-cache
