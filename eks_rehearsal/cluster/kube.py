@@ -84,6 +84,14 @@ class Kube:
         """Change part of an object."""
         return self._ask("PATCH", path, data=json.dumps(document), headers={"Content-Type": kind})
 
+    def patch_present(self, path: str, document: Any, *, kind: str = MERGE) -> None:
+        """Change part of an object; one that is gone is no error."""
+        try:
+            self.patch(path, document, kind=kind)
+        except ApiError as error:
+            if error.code != 404:
+                raise
+
     def delete(self, path: str) -> None:
         """Delete an object; one that is gone is no error."""
         try:

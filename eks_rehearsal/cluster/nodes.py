@@ -103,7 +103,7 @@ class Nodes:
         """End the pods of an instance, and let none come to it: as the cloud controller and the pod collector do, at once."""
         for plane, node in self._nodes_of(id):
             name = node["metadata"]["name"]
-            plane.kube.patch(f"/api/v1/nodes/{name}", {"spec": {"taints": [SHUT_DOWN]}}, kind=STRATEGIC)
+            plane.kube.patch_present(f"/api/v1/nodes/{name}", {"spec": {"taints": [SHUT_DOWN]}}, kind=STRATEGIC)
             for pod in plane.kube.items("/api/v1/pods", fieldSelector=f"spec.nodeName={name}"):
                 about = pod["metadata"]
                 plane.kube.delete(f"/api/v1/namespaces/{about['namespace']}/pods/{about['name']}?gracePeriodSeconds=0")

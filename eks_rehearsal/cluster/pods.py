@@ -17,7 +17,7 @@ import requests
 
 from eks_rehearsal.cluster.admission import Refusal, refusal
 from eks_rehearsal.cluster.control_plane import ControlPlane
-from eks_rehearsal.cluster.kube import STRATEGIC, ApiError, Document, condition, kubeconfig
+from eks_rehearsal.cluster.kube import STRATEGIC, Document, condition, kubeconfig
 from eks_rehearsal.cluster.nodes import Aws, gpu_count
 from eks_rehearsal.errors import RehearsalError
 from eks_rehearsal.labels import GPU_RESOURCE, ROLE_ANNOTATION
@@ -167,11 +167,7 @@ class Pods:
         """Change a pod's status; that of one that is gone is nobody's."""
         metadata = pod["metadata"]
         path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}/status"
-        try:
-            self.plane.kube.patch(path, {"status": status}, kind=STRATEGIC)
-        except ApiError as error:
-            if error.code != 404:
-                raise
+        self.plane.kube.patch_present(path, {"status": status}, kind=STRATEGIC)
 
     def _plugin(self, uid: str, node: str, *, works: bool) -> None:
         """A device plugin that works shows its node's GPUs to the kubelet; one that goes takes them away."""
@@ -190,7 +186,8 @@ class Pods:
         kind = self.aws.client("ec2").describe_instance_types(InstanceTypes=[type_])["InstanceTypes"][0]
         if gpus := gpu_count(kind):
             shown = {"capacity": {GPU_RESOURCE: str(gpus)}, "allocatable": {GPU_RESOURCE: str(gpus if works else 0)}}
-            self.plane.kube.patch(f"/api/v1/nodes/{name}/status", {"status": shown}, kind=STRATEGIC)
+            # It may have gone since.
+            self.plane.kube.patch_present(f"/api/v1/nodes/{name}/status", {"status": shown}, kind=STRATEGIC)
 
     def _controller(self, uid: str, node: str | None, pod: Document, *, gone: bool) -> None:
         if gone and uid in self.controllers:
