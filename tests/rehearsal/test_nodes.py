@@ -88,7 +88,7 @@ class Machines:
         name = query["fieldSelector"].removeprefix("spec.nodeName=")
         return [{"metadata": {"namespace": "kube-system", "name": f"karpenter-on-{name}"}}]
 
-    def patch(self, path, document, **_):
+    def patch_present(self, path, document, **_):
         self.calls.append((path, document["spec"]["taints"][0]["effect"]))
 
     def delete(self, path):
