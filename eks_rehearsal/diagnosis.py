@@ -29,8 +29,8 @@ UNSCHEDULED = timedelta(seconds=15)
 OFTEN = 3
 # What a controller logs when another one changed an object before it; it tries again at once.
 CONFLICT = "the object has been modified"
-# Prices of spot are asked for by subnet: before there is a class Karpenter goes on with the prices it was built with.
-NO_PRICES = "refreshing pricing info, no subnets found"
+# Prices and metrics are asked for by the subnets of all classes, and are tried again; a class without subnets says so itself.
+NO_SUBNETS = "no subnets found"
 CLASSES, POOLS = "/apis/karpenter.k8s.aws/v1/ec2nodeclasses", "/apis/karpenter.sh/v1/nodepools"
 PODS = "/api/v1/pods"
 
@@ -162,7 +162,7 @@ def _unschedulable(account: Account, plane: ControlPlane) -> Iterator[str]:
 def _errors(account: Account, plane: ControlPlane) -> Iterator[Mapping[str, Any]]:
     """What Karpenter failed at lately."""
     for line in _recent(account, plane, "Reconciler error"):
-        if not any(one in str(line.get("error")) for one in (CONFLICT, NO_PRICES)):
+        if not any(one in str(line.get("error")) for one in (CONFLICT, NO_SUBNETS)):
             yield line
 
 

@@ -159,8 +159,9 @@ def test_a_class_that_only_the_log_says_the_fault_of_is_told_with_it():
         [log(controllerKind="EC2NodeClass", name="gpu", error=NO_ROLE, seconds=90)] * 9,
         [log(controllerKind="NodeClaim", name="a", error="the object has been modified; try again")] * 9,
         [log(controller="state.pricing", error="refreshing pricing info, no subnets found")] * 9,
+        [log(controller="cloudprovider.metrics", error="no subnets found")] * 9,
     ],
-    ids=["seldom", "long ago", "a conflict", "prices before there is a class"],
+    ids=["seldom", "long ago", "a conflict", "prices before there is a class", "metrics before there is a class"],
 )
 def test_what_the_next_attempt_mends_is_no_reason(lines):
     assert reason(said=lines, **READY) == ""
