@@ -94,13 +94,10 @@ def _node_classes(_: Account, plane: ControlPlane) -> Iterator[str]:
 
 def _failing_classes(account: Account, plane: ControlPlane) -> Iterator[str]:
     """A class is not ready, and only Karpenter's log says why."""
+    errors = [line for line in _errors(account, plane) if line.get("controllerKind") == "EC2NodeClass"]
     for one in plane.kube.items(CLASSES):
         name = one["metadata"]["name"]
-        said = [
-            line
-            for line in _errors(account, plane)
-            if (line.get("controllerKind"), line.get("name")) == ("EC2NodeClass", name)
-        ]
+        said = [line for line in errors if line.get("name") == name]
         if condition(one, "Ready") != "True" and len(said) >= OFTEN:
             yield f"EC2NodeClass {name} is not ready: {readable(json.dumps(said[-1]))}"
 

@@ -11,6 +11,10 @@ CAPACITY_TYPE: Final = "karpenter.sh/capacity-type"
 NODECLAIM: Final = "karpenter.sh/nodeclaim"
 NODECLASS: Final = "karpenter.k8s.aws/ec2nodeclass"
 EKS_CLUSTER_TAG: Final = "eks:eks-cluster-name"
+# What Karpenter 1.0 had in its place.
+OLD_CLUSTER_TAG: Final = "karpenter.k8s.aws/cluster"
+# The VPC CNI's on its interfaces. Source: amazon-vpc-cni-k8s pkg/awsutils/awsutils.go.
+CNI_CLUSTER_TAG: Final = "cluster.k8s.amazonaws.com/name"
 ROLE_ANNOTATION: Final = "eks.amazonaws.com/role-arn"
 INSTANCE_FAMILY: Final = "karpenter.k8s.aws/instance-family"
 INSTANCE_GPU_NAME: Final = "karpenter.k8s.aws/instance-gpu-name"

@@ -8,10 +8,10 @@ from aws_cdk import ArnFormat, CustomResource, Stack
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
+from karpenter_gpu import labels
 from karpenter_gpu.cdk.function import DeployFunction
 from karpenter_gpu.cdk.reasons import Reasons
 from karpenter_gpu.cdk.target import Target
-from karpenter_gpu.labels import NODEPOOL
 from karpenter_gpu.settings import KarpenterSettings
 from karpenter_gpu.settings.karpenter import TERMINATE
 
@@ -19,9 +19,6 @@ RESOURCE_TYPE: Final = "Custom::KarpenterGpuDrain"
 POOL_RESOURCE_TYPE: Final = "Custom::KarpenterGpuPoolDrain"
 SWEEP_RESOURCE_TYPE: Final = "Custom::KarpenterGpuSweep"
 
-# What the VPC CNI, Karpenter, and Karpenter 1.0 tag with the cluster's name.
-_INTERFACE_TAG: Final = "cluster.k8s.amazonaws.com/name"
-_TEMPLATE_TAGS: Final = ("eks:eks-cluster-name", "karpenter.k8s.aws/cluster")
 _TAKES_NO_RESOURCE: Final = "takes no resource: service authorization reference"
 
 
@@ -105,11 +102,14 @@ class Drain(DeployFunction):
     def _sweeps(self, scope: Construct) -> list[iam.PolicyStatement]:
         name = self._cluster.name
         tagged = [
-            ("ec2:DeleteNetworkInterface", "network-interface", _INTERFACE_TAG),
-            *(("ec2:DeleteLaunchTemplate", "launch-template", tag) for tag in _TEMPLATE_TAGS),
+            ("ec2:DeleteNetworkInterface", "network-interface", labels.CNI_CLUSTER_TAG),
+            *(
+                ("ec2:DeleteLaunchTemplate", "launch-template", tag)
+                for tag in (labels.EKS_CLUSTER_TAG, labels.OLD_CLUSTER_TAG)
+            ),
         ]
         owned = {
-            f"aws:ResourceTag/kubernetes.io/cluster/{name}": "owned",
+            f"aws:ResourceTag/{labels.cluster_tag(name)}": "owned",
             "aws:ResourceTag/topology.kubernetes.io/region": Stack.of(scope).region,
         }
         profiles = list(self._profiles(scope))
@@ -133,12 +133,12 @@ class Drain(DeployFunction):
     def _terminates(self, scope: Construct) -> list[iam.PolicyStatement]:
         if self._settings.on_drain_timeout != TERMINATE:
             return []
-        owned = {f"aws:ResourceTag/kubernetes.io/cluster/{self._cluster.name}": "owned"}
+        owned = {f"aws:ResourceTag/{labels.cluster_tag(self._cluster.name)}": "owned"}
         return [
             iam.PolicyStatement(
                 actions=["ec2:TerminateInstances"],
                 resources=[_any(scope, "instance")],
-                conditions={"StringEquals": owned, "StringLike": {f"aws:ResourceTag/{NODEPOOL}": "*"}},
+                conditions={"StringEquals": owned, "StringLike": {f"aws:ResourceTag/{labels.NODEPOOL}": "*"}},
             )
         ]
 

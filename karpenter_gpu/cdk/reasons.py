@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from aws_cdk import Stack
 from aws_cdk import aws_eks_v2 as eks
-from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from karpenter_gpu.cdk.function import PackageFunction
 from karpenter_gpu.cdk.target import Target
-from karpenter_gpu.settings.existing import CONFIG_MAP
 
 # No access policy of EKS reads these and no secrets: EKS user guide, "Review access policy permissions".
 _NAME: Final = "karpenter-gpu-drain"
@@ -34,31 +31,19 @@ class Reasons(PackageFunction):
     """
 
     def __init__(self, scope: Construct, id: str, *, cluster: Target) -> None:
-        by_map = cluster.authentication_mode == CONFIG_MAP
-        statements = [
-            iam.PolicyStatement(actions=["eks:DescribeCluster"], resources=[str(cluster.cluster.cluster_arn)])
-        ]
-        if by_map:
-            statements.append(
-                iam.PolicyStatement(actions=["sts:AssumeRole"], resources=[str(cluster.kubectl_role_arn)])
-            )
         super().__init__(
             scope,
             id,
             handler="reasons",
             description="Says what keeps instances of the cluster's Karpenter pools alive",
-            statements=statements,
+            statements=cluster.rights_to_enter(),
             wide={},
             network=cluster.kubectl_network,
         )
         self.on_cluster: list[Construct] = []
-        self.properties = {"KubectlRoleArn": cluster.kubectl_role_arn} if by_map else {}
-        if not by_map:
+        self.properties = cluster.role_to_enter
+        if not cluster.let_in_as_kubectl(self.role):
             self._enter(cluster)
-        elif cluster.is_made and Stack.of(cluster.cluster) is Stack.of(self):
-            # A stack that goes first cannot name the role of one that comes later.
-            trust = iam.PolicyStatement(actions=["sts:AssumeRole"], principals=[self.role])
-            cluster.cluster.admin_role.assume_role_policy.add_statements(trust)
 
     def _enter(self, cluster: Target) -> None:
         entry = eks.CfnAccessEntry(

@@ -12,7 +12,6 @@ from constructs import Construct
 from karpenter_gpu.cdk.function import DeployFunction
 from karpenter_gpu.cdk.target import Target
 from karpenter_gpu.settings import KarpenterSettings
-from karpenter_gpu.settings.existing import CONFIG_MAP
 
 RESOURCE_TYPE = "Custom::KarpenterGpuTakeover"
 
@@ -42,23 +41,12 @@ class Takeover(DeployFunction):
         self, scope: Construct, id: str, *, cluster: Target, settings: KarpenterSettings, queue_name: str
     ) -> None:
         self._objects: list[str] = []
-        by_map = cluster.authentication_mode == CONFIG_MAP
-        statements = [
-            iam.PolicyStatement(
-                actions=["eks:DescribeCluster", "eks:ListPodIdentityAssociations"],
-                resources=[str(cluster.cluster.cluster_arn)],
-            )
-        ]
-        if by_map:
-            statements.append(
-                iam.PolicyStatement(actions=["sts:AssumeRole"], resources=[str(cluster.kubectl_role_arn)])
-            )
         super().__init__(
             scope,
             id,
             handler="takeover",
             description="Looks for a Karpenter that is on the cluster already, and takes it over if it is told to",
-            statements=statements,
+            statements=cluster.rights_to_enter("eks:ListPodIdentityAssociations"),
             wide={},
             resource_type=RESOURCE_TYPE,
             properties={
@@ -71,15 +59,12 @@ class Takeover(DeployFunction):
                 "Adopt": str(settings.adopt).lower(),
                 "InterruptionQueue": queue_name,
                 "Objects": [],
-                **({"KubectlRoleArn": cluster.kubectl_role_arn} if by_map else {}),
+                **cluster.role_to_enter,
             },
             network=cluster.kubectl_network,
         )
-        if not by_map:
+        if not cluster.let_in_as_kubectl(self.role):
             self._enter(cluster, hands_over=settings.adopt)
-        elif cluster.is_made:
-            trust = iam.PolicyStatement(actions=["sts:AssumeRole"], principals=[self.role])
-            cluster.cluster.admin_role.assume_role_policy.add_statements(trust)
 
     def look_for(self, *paths: str) -> None:
         """Look for objects, by where the API server has them, that others made with the names of this stack's."""

@@ -12,6 +12,7 @@ from aws_cdk import CfnResource, Stack
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_eks as eks_v1
 from aws_cdk import aws_eks_v2 as eks_v2
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
@@ -100,6 +101,37 @@ class Target:
         return None if role is None else str(role.role_arn)
 
     @property
+    def _is_entered_as_kubectl(self) -> bool:
+        """Whether a function enters as the role that kubectl takes, because the cluster has no access entries."""
+        return self.authentication_mode == CONFIG_MAP
+
+    def rights_to_enter(self, *more: str) -> list[iam.PolicyStatement]:
+        """What a function may do that asks the cluster's API server.
+
+        Args:
+            more: What else it asks EKS about the cluster.
+        """
+        arn = str(self.cluster.cluster_arn)
+        statements = [iam.PolicyStatement(actions=["eks:DescribeCluster", *more], resources=[arn])]
+        if self._is_entered_as_kubectl:
+            role = str(self.kubectl_role_arn)
+            statements.append(iam.PolicyStatement(actions=["sts:AssumeRole"], resources=[role]))
+        return statements
+
+    @property
+    def role_to_enter(self) -> dict[str, str | None]:
+        """The property that tells a function which role to enter as; none where it has an access entry."""
+        return {"KubectlRoleArn": self.kubectl_role_arn} if self._is_entered_as_kubectl else {}
+
+    def let_in_as_kubectl(self, role: iam.IRole) -> bool:
+        """Let a function's role take kubectl's, where that is the way in; False where it needs an access entry."""
+        # A stack that goes first cannot name the role of one that comes later.
+        if self._is_entered_as_kubectl and self.is_made and Stack.of(self.cluster) is Stack.of(role):
+            trust = iam.PolicyStatement(actions=["sts:AssumeRole"], principals=[role])
+            self.cluster.admin_role.assume_role_policy.add_statements(trust)
+        return self._is_entered_as_kubectl
+
+    @property
     def kubectl_network(self) -> lambda_.CfnFunction.VpcConfigProperty | None:
         """Where kubectl runs; None where that is in no VPC, or another stack's."""
         if self._has_own_kubectl:
@@ -114,7 +146,8 @@ class Target:
     @property
     def kubectl_subnet_ids(self) -> list[str]:
         """Of `kubectl_network`."""
-        return list(self.kubectl_network.subnet_ids or ()) if self.kubectl_network else []
+        network = self.kubectl_network
+        return list(network.subnet_ids or ()) if network else []
 
     @property
     def kubectl_in_vpc(self) -> bool | None:

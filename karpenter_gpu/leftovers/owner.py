@@ -14,18 +14,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from karpenter_gpu.labels import EKS_CLUSTER_TAG, cluster_tag
+from karpenter_gpu.labels import CNI_CLUSTER_TAG, EKS_CLUSTER_TAG, OLD_CLUSTER_TAG, cluster_tag
 
 CLUSTER_TAG_PREFIX: Final = cluster_tag("")
 # Keys whose value is the cluster's name.
 NAMING_TAGS: Final = (
     EKS_CLUSTER_TAG,
-    "karpenter.k8s.aws/cluster",
+    OLD_CLUSTER_TAG,
     "aws:eks:cluster-name",
     "eks:cluster-name",
     "alpha.eksctl.io/cluster-name",
     "eksctl.cluster.k8s.io/v1alpha1/cluster-name",
-    "cluster.k8s.amazonaws.com/name",
+    CNI_CLUSTER_TAG,
     "elbv2.k8s.aws/cluster",
     "ingress.k8s.aws/cluster",
 )
