@@ -215,7 +215,7 @@ def settings() -> str:
     for name in SETTINGS:
         cls = getattr(karpenter_gpu, name)
         summary, told, after = _parts(cls)
-        lines += ["", f"## {name}", "", summary, "", "| setting | left out | what it is |", "|---|---|---|"]
+        lines += ["", f"## {name}", "", summary, "", "| setting | default | what it is |", "|---|---|---|"]
         for setting in dataclasses.fields(cls):
             text = " ".join(told[setting.name].split())
             lines.append(f"| `{setting.name}` | {_default(setting)} | {text} |")

@@ -70,17 +70,17 @@ class EksGpuStack(Stack):
     """An EKS cluster, new or there already, that has GPUs when a pod asks for them, and only then.
 
     Args:
-        env: Account and region. Left out: whichever the stack is deployed to.
+        env: Account and region. Default: whichever the stack is deployed to.
 
         cluster: The cluster to make, or one that is there.
 
         pools: The GPU pools.
 
-        karpenter: The controller. Left out: every default.
+        karpenter: The controller. Default: every default.
 
-        device_plugin: NVIDIA's. Left out: every default.
+        device_plugin: NVIDIA's. Default: every default.
 
-        permissions_boundary: Name or ARN of a managed policy for every role of the stack. Left out: none.
+        permissions_boundary: Name or ARN of a managed policy for every role of the stack. Default: none.
 
         stack: What `aws_cdk.Stack` takes besides: `stack_name`, `description`, `tags`, `termination_protection`.
 

@@ -42,7 +42,7 @@ class Attachment(DeployFunction):
 
         kubectl_in_vpc: Whether what runs kubectl is inside the cluster's VPC; None where that is not known.
 
-        oidc_issuer, oidc_provider_arn: The provider to use, or make. Left out: none.
+        oidc_issuer, oidc_provider_arn: The provider to use, or make. Default: none.
     """
 
     def __init__(

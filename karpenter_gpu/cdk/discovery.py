@@ -25,7 +25,7 @@ class Discovery(Construct):
 
         subnets: Where nodes go.
 
-        security_groups: What nodes have. Left out: one is made, open between nodes, control plane and system nodes.
+        security_groups: What nodes have. Default: one is made, open between nodes, control plane and system nodes.
 
         tags_found: Whether what others made will have the tag.
     """

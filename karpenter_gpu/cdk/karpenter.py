@@ -95,34 +95,34 @@ class Karpenter(Construct):
 
         cluster_name: Its name, as literal text: it stands inside IAM condition keys.
 
-        kubernetes_version: Its minor. Left out: read from an `aws_eks_v2` cluster made in this app.
+        kubernetes_version: Its minor. Default: read from an `aws_eks_v2` cluster made in this app.
 
-        authentication_mode: `API`, `API_AND_CONFIG_MAP` or `CONFIG_MAP`, of an imported cluster. Left out: read from
+        authentication_mode: `API`, `API_AND_CONFIG_MAP` or `CONFIG_MAP`, of an imported cluster. Default: read from
             one made in this app.
 
-        settings: The controller. Left out: every default.
+        settings: The controller. Default: every default.
 
-        device_plugin: NVIDIA's. Left out: every default.
+        device_plugin: NVIDIA's. Default: every default.
 
-        subnets: Where nodes go. Left out: the cluster's VPC's private subnets with a way out.
+        subnets: Where nodes go. Default: the cluster's VPC's private subnets with a way out.
 
-        security_groups: What nodes have. Left out: one is made, open between nodes, control plane and those nodes of
+        security_groups: What nodes have. Default: one is made, open between nodes, control plane and those nodes of
             the cluster that have its own security group.
 
         discovery: For what others than this app made: `tags` puts `karpenter.sh/discovery=<name>` on it at
             deployment, and takes away at destroy what it put; `ids` leaves it alone, and the pools select it by id.
             An imported cluster's alone; what a cluster of this app uses of others is always selected by id.
 
-        oidc_provider: The cluster's, for IRSA. Left out: one is made. Give it where the account has it already, or
+        oidc_provider: The cluster's, for IRSA. Default: one is made. Give it where the account has it already, or
             where your stack uses `cluster.open_id_connect_provider`; AWS refuses a second one for the same issuer.
 
         oidc_issuer: Instead of `oidc_provider`, for an imported cluster: its issuer, `https://oidc.eks.…/id/…`. The
             account's provider is used if it is there at deployment, else made, and then goes with the stack.
 
-        system_node_labels: Labels of the nodes the controller must run on. Left out: any that Karpenter did not make.
+        system_node_labels: Labels of the nodes the controller must run on. Default: any that Karpenter did not make.
 
         node_role: A role that is there already, which nodes keep; it has what nodes need, and nothing is attached to it.
-            Left out: one is made.
+            Default: one is made.
 
         function_subnets: Where every function of this construct runs, for accounts that allow functions in a VPC alone.
             They need a way out to AWS other than an internet gateway, and the functions get the cluster's security

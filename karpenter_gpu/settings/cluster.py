@@ -110,7 +110,7 @@ class ExistingVpc:
         private_subnet_ids: Where the control plane's interfaces, the system nodes and the GPU nodes go. They need a
             way out to AWS: a NAT gateway or, with `karpenter.isolated`, the endpoints of docs/private-networks.md.
 
-        public_subnet_ids: For load balancers, in the zones' order. Left out: none.
+        public_subnet_ids: For load balancers, in the zones' order. Default: none.
     """
 
     vpc_id: Annotated[str, AfterValidator(_vpc_id)]
@@ -217,19 +217,19 @@ class NewCluster:
         allow_unsupported_kubernetes: Synthesize for a Kubernetes that EKS no longer creates, with a warning instead
             of an error; for reading the template, or for the rehearsal.
 
-        network: Left out: a new VPC.
+        network: Default: a new VPC.
 
         ip_family: `ipv6` gives pods and services IPv6 addresses; it cannot be changed later.
 
         public_access_cidrs: Who may reach the API server from outside the VPC. An empty list closes the public
-            endpoint; the private one is always open. Left out: anyone may reach it, and must still authenticate.
+            endpoint; the private one is always open. Default: anyone may reach it, and must still authenticate.
 
-        admins: ARNs of IAM roles or users who get cluster-admin. Left out: a role is made that any principal of the
+        admins: ARNs of IAM roles or users who get cluster-admin. Default: a role is made that any principal of the
             account with `sts:AssumeRole` on it can take, and the outputs show how.
 
-        system_nodes: Left out: two m6i.large.
+        system_nodes: Default: two m6i.large.
 
-        secrets_key_arn: KMS key that encrypts Kubernetes secrets. Left out: one is made, and goes with the stack.
+        secrets_key_arn: KMS key that encrypts Kubernetes secrets. Default: one is made, and goes with the stack.
 
         upgrade_policy: At the end of standard support, `STANDARD` has EKS upgrade the control plane by itself, and
             `EXTENDED` keeps the version for another year at six times the price ($0.60 an hour instead of $0.10).

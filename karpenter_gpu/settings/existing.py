@@ -38,37 +38,37 @@ class ExistingCluster:
 
         existing: In `cdk.json`, what says that the cluster is there already.
 
-        kubernetes_version: Its minor, `1.36`. Left out: looked up; said, while anything else is looked up: held against
+        kubernetes_version: Its minor, `1.36`. Default: looked up; said, while anything else is looked up: held against
             what is found.
 
         authentication_mode: `API`, `API_AND_CONFIG_MAP` or `CONFIG_MAP`. Nodes are let in by an access entry, and with
-            `CONFIG_MAP` by an entry in the aws-auth config map. Left out: looked up.
+            `CONFIG_MAP` by an entry in the aws-auth config map. Default: looked up.
 
-        ip_family: `ipv4` or `ipv6`. Left out: looked up.
+        ip_family: `ipv4` or `ipv6`. Default: looked up.
 
         oidc_issuer: Its issuer, `https://oidc.eks.…/id/…`. The account's OIDC provider for it is used if it is there,
-            else made at deployment, and then goes with the stack. Left out: looked up.
+            else made at deployment, and then goes with the stack. Default: looked up.
 
-        cluster_security_group_id: `sg-…`. Left out: looked up.
+        cluster_security_group_id: `sg-…`. Default: looked up.
 
-        node_group: The managed node group whose nodes the controller runs on. Left out: any node that Karpenter did
+        node_group: The managed node group whose nodes the controller runs on. Default: any node that Karpenter did
             not make; one node group at least must be there.
 
-        subnet_ids: Where GPU nodes go; they need a way out to AWS. Left out: the subnets of the node group, or of all.
+        subnet_ids: Where GPU nodes go; they need a way out to AWS. Default: the subnets of the node group, or of all.
 
         security_group_ids: Of the GPU nodes: what the node group's own nodes have, so that pods reach each other and
-            CoreDNS. Left out: the cluster's; a launch template of the node group may give its nodes others, and then a
+            CoreDNS. Default: the cluster's; a launch template of the node group may give its nodes others, and then a
             warning says how to see them; where the nodes have others, the deployment fails and names them.
 
         discovery: `tags` puts `karpenter.sh/discovery=<name>` on those subnets and security groups at deployment, and
             takes away at destroy what it put; `ids` leaves them alone, and the pools select them by id.
 
         kubectl_role_arn: A role with `system:masters` in aws-auth, which any role of the account may take; what runs
-            kubectl takes it. Left out: that gets an access entry of its own, which a `CONFIG_MAP` cluster does not
+            kubectl takes it. Default: that gets an access entry of its own, which a `CONFIG_MAP` cluster does not
             have, so there it must be said.
 
         kubectl_in_vpc: Whether what runs kubectl is inside the VPC, in `subnet_ids`, from where a private endpoint is
-            reached; their way out must not be an internet gateway, because a function has no public address. Left out:
+            reached; their way out must not be an internet gateway, because a function has no public address. Default:
             it is where the private endpoint is open and the public one is not, or not to any address.
     """
 

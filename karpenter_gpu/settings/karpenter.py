@@ -113,19 +113,19 @@ class KarpenterSettings:
 
         charts: The OCI location under which the charts `karpenter-crd` and `karpenter` lie; name a mirror here.
 
-        feature_gates: Left out: the chart's defaults.
+        feature_gates: Default: the chart's defaults.
 
         values: Helm values for the `karpenter` chart, merged deeply over this package's own: mappings are joined,
             anything else replaces, and `null` removes a default of this package. What Helm would drop (`false` or 0 under
             `settings`) is carried as text. Keys are held against the chart of the version.
 
-        node_role_name: Left out: `KarpenterNodeRole-<cluster>`. IAM names are global: two clusters of one name in
+        node_role_name: Default: `KarpenterNodeRole-<cluster>`. IAM names are global: two clusters of one name in
             two regions of an account need other names.
 
-        node_role_arn: A node role that is there already and that nodes keep; nothing is attached to it. Left out: one is
+        node_role_arn: A node role that is there already and that nodes keep; nothing is attached to it. Default: one is
             made.
 
-        controller_role_name: Left out: `KarpenterControllerRole-<cluster>`.
+        controller_role_name: Default: `KarpenterControllerRole-<cluster>`.
 
         role_path: IAM path of the roles that are made.
 

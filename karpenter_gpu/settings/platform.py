@@ -30,15 +30,15 @@ class Platform:
 
         device_plugin: NVIDIA's.
 
-        account: Twelve digits. Left out: whichever account the stack is deployed to; for a cluster that is there, that of
+        account: Twelve digits. Default: whichever account the stack is deployed to; for a cluster that is there, that of
             the credentials.
 
-        region: As in eu-west-1. Left out: whichever region the stack is deployed to; for a cluster that
+        region: As in eu-west-1. Default: whichever region the stack is deployed to; for a cluster that
             is there, that of the credentials.
 
-        stack_name: CloudFormation's name for the stack. Left out: `eks-gpu-<cluster>`.
+        stack_name: CloudFormation's name for the stack. Default: `eks-gpu-<cluster>`.
 
-        permissions_boundary: Name or ARN of a managed policy put on every role of the stack. Left out: none.
+        permissions_boundary: Name or ARN of a managed policy put on every role of the stack. Default: none.
 
         tags: Put on all that the stack makes, and on the instances, volumes and launch templates of system and GPU nodes;
             other tags replace the nodes. Default: none.

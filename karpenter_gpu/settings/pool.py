@@ -53,7 +53,7 @@ class Taint:
 
         effect: Kubernetes' word for what happens to pods that do not tolerate it.
 
-        value: Left out: empty.
+        value: Default: empty.
     """
 
     key: LabelKey
@@ -68,9 +68,9 @@ class Budget:
     Args:
         nodes: A number of nodes or a share, `"2"` or `"10%"`; a share is rounded up, and `"0"` stops disruption.
 
-        reasons: The reasons it limits. Left out: all of them.
+        reasons: The reasons it limits. Default: all of them.
 
-        schedule: When it begins to hold, as a cron line in UTC or `@daily`. Left out: always. Karpenter takes a line
+        schedule: When it begins to hold, as a cron line in UTC or `@daily`. Default: always. Karpenter takes a line
             it cannot read for "no disruption, ever", and says nothing; so it is read here.
 
         duration: How long it holds from then, in whole minutes. Given with `schedule`, and only with it.
@@ -115,9 +115,9 @@ class RootVolume:
     Args:
         size_gib: At least 20. Below 100, model images commonly do not fit, and synthesis warns.
 
-        iops: Left out: gp3's baseline, 3,000.
+        iops: Default: gp3's baseline, 3,000.
 
-        throughput_mib: MiB a second. Left out: gp3's baseline, 125.
+        throughput_mib: MiB a second. Default: gp3's baseline, 125.
     """
 
     size_gib: Annotated[int, Field(ge=20, le=_GP3_MOST_GIB)] = 100
@@ -163,19 +163,19 @@ class GpuPool:
     Args:
         name: A DNS label, and the name of both Kubernetes objects.
 
-        gpu_names: Karpenter's names: t4, a10g, l4, l40s, h100 and so on. Left out: any.
+        gpu_names: Karpenter's names: t4, a10g, l4, l40s, h100 and so on. Default: any.
 
-        instance_families: g4dn, g6, p5 and so on. Left out: any.
+        instance_families: g4dn, g6, p5 and so on. Default: any.
 
-        instance_types: g4dn.xlarge and so on. Left out: any.
+        instance_types: g4dn.xlarge and so on. Default: any.
 
-        gpu_counts: GPUs a node may have, each listed. Left out: any number from 1.
+        gpu_counts: GPUs a node may have, each listed. Default: any number from 1.
 
         architecture: `amd64`, or `arm64` for g5g.
 
         capacity_types: Spot is tried first where both are allowed.
 
-        zones: Zone names of the stack's region. Left out: every zone with a node subnet.
+        zones: Zone names of the stack's region. Default: every zone with a node subnet.
 
         gpu_limit: The most GPUs the pool may hold. Karpenter checks it before a launch, so launches made at the
             same moment can exceed it by an instance or so. 0 retires the pool: nothing new is launched, and what runs
@@ -185,17 +185,17 @@ class GpuPool:
             becomes a GPU limit by the dearest GPU the pool may launch, so it holds for any mix. With both, the
             smaller counts.
 
-        weight: 1 to 100; the pool with the greater weight is tried first. Left out: 0.
+        weight: 1 to 100; the pool with the greater weight is tried first. Default: 0.
 
         labels: Put on every node.
 
         taints: In addition to the GPU taint.
 
-        ami: Left out: AL2023 with NVIDIA's driver, at a pinned release.
+        ami: Default: AL2023 with NVIDIA's driver, at a pinned release.
 
-        root_volume: Left out: 100 GiB.
+        root_volume: Default: 100 GiB.
 
-        instance_store_policy: `RAID0` makes the instance's NVMe the disk for images and pods. Left out: it is unused.
+        instance_store_policy: `RAID0` makes the instance's NVMe the disk for images and pods. Default: it is unused.
 
         http_put_response_hop_limit: Of IMDSv2, which is required. 1 keeps pods without host network away from it.
 
@@ -203,12 +203,12 @@ class GpuPool:
 
         consolidate_after: How long a node must be empty (or underutilized) first.
 
-        budgets: Left out: Karpenter's own, 10% of the nodes, rounded up.
+        budgets: Default: Karpenter's own, 10% of the nodes, rounded up.
 
-        expire_after: Age at which a node is drained, ready or not. Left out: never (Karpenter's own default is 720h).
+        expire_after: Age at which a node is drained, ready or not. Default: never (Karpenter's own default is 720h).
 
         termination_grace_period: The most time a drain may take, after which pods are deleted whatever protects them.
-            Left out: no end, so a pod that may not be evicted keeps its node, and its bill.
+            Default: no end, so a pod that may not be evicted keeps its node, and its bill.
 
         tags: Put on instances, volumes and launch templates, beside the stack's own. Other tags replace the nodes.
 

@@ -93,7 +93,7 @@ def verdict(event):
     wanted, before = event["ResourceProperties"], event.get("OldResourceProperties")
     if event["RequestType"] == "Delete":
         return ""
-    # Once it has looked, the Karpenter that is there is this stack's, and Helm says what is wrong with it.
+    # Once it has looked, the existing Karpenter is this stack's, and Helm reports what is wrong with it.
     is_known = bool(before) and before["ClusterName"] == wanted["ClusterName"]
     names = [path for path in wanted["Objects"] if not is_known or path not in before["Objects"]]
     if is_known and not names:
