@@ -132,7 +132,7 @@ def _delete(
     if not wanted or not (yes or typer.confirm(f"Delete {len(wanted)} of these {len(findings.left)}?")):
         return findings, ()
     with _saying() as say:
-        failed = remove(account, wanted, say)
+        failed = remove(account, findings.left, say)
     after = _look(account)
     why = failed | {one.key: one.kept for one in findings.left if one.kept}
     left = tuple(replace(one, kept=why.get(one.key, one.kept)) for one in after.left)

@@ -44,7 +44,7 @@ def remove(account: Account, left: Sequence[Leftover], say: Say = lambda _: None
     Args:
         account: Where.
 
-        left: What a look found.
+        left: What a look found; what is kept stays.
 
         say: Is told what goes on.
 

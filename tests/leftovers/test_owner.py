@@ -19,6 +19,7 @@ def test_each_tag_that_names_the_cluster_makes_a_thing_its_own(tags):
         {},
         {"kubernetes.io/cluster/gpu-2": "owned"},
         {"kubernetes.io/cluster/gpu": "shared", "eks:eks-cluster-name": "gpu"},
+        {"kubernetes.io/cluster/gpu": "no"},
         {"team": "gpu"},
         *({key: "gpu-2"} for key in NAMING_TAGS),
     ],
