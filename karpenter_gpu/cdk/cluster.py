@@ -153,7 +153,7 @@ class EksCluster(Construct):
                 retention_in_days=settings.control_plane_log_days,
             )
             group.apply_removal_policy(RemovalPolicy.DESTROY)
-            resource.add_dependency(group)
+            resource.add_resource_dependency(group)
         if missing := [f"LogExport::{log}" for log in _LOGS if log not in settings.control_plane_logs]:
             acknowledge(
                 cluster,
