@@ -18,11 +18,10 @@ from typing_extensions import Self
 
 from eks_rehearsal import charts
 from eks_rehearsal.assembly import DEFAULT_QUALIFIER, Assembly
-from eks_rehearsal.aws.hooks import ControlPlane as Answers
-from eks_rehearsal.aws.hooks import Hooks
+from eks_rehearsal.aws.hooks import ClusterEndpoint, Hooks
 from eks_rehearsal.aws.proxy import AwsProxy
 from eks_rehearsal.aws.server import EmulatedAws
-from eks_rehearsal.aws.trust import Trust
+from eks_rehearsal.aws.tls import ProxyCertificates
 from eks_rehearsal.aws.wire import Response
 from eks_rehearsal.cloudformation.api import CloudFormation, bucket_and_key
 from eks_rehearsal.cloudformation.custom import HOST, CustomResources, find
@@ -30,7 +29,7 @@ from eks_rehearsal.cloudformation.engine import Engine, Event, Stack, Surroundin
 from eks_rehearsal.cloudformation.nested import NestedStacks
 from eks_rehearsal.cloudformation.resource import Context
 from eks_rehearsal.cloudformation.types import TYPES
-from eks_rehearsal.cluster.authentication import Authenticator, Caller
+from eks_rehearsal.cluster.authentication import Authenticator, RoleSession
 from eks_rehearsal.cluster.control_plane import ControlPlane
 from eks_rehearsal.cluster.fargate import Fargate
 from eks_rehearsal.cluster.kube import Kube
@@ -75,7 +74,7 @@ class _Front:
 
 
 @dataclass(frozen=True)
-class Said:
+class CommandResult:
     """What a run of a command line gave."""
 
     exit_code: int
@@ -171,7 +170,7 @@ class Account:
             ends.enter_context(self.aws)
             registry = self._start_registry()
             hosts = sorted({chart.host for chart in self.assembly.charts})
-            trust = Trust(self.processes.folder / "proxy")
+            trust = ProxyCertificates(self.processes.folder / "proxy")
             self.proxy = ends.enter_context(
                 AwsProxy(trust=trust, aws=self.aws.endpoint, registry=registry, registries=hosts)
             )
@@ -200,7 +199,7 @@ class Account:
         # The CDK's command line remembers there whose account a key is, and looks for it past HOME.
         return {**self.environment, **ROOT, "CDK_HOME": str(self.processes.folder / "cdk")}
 
-    def cdk(self, *args: str, app: Path | None = None) -> Said:
+    def cdk(self, *args: str, app: Path | None = None) -> CommandResult:
         """Run the CDK's command line on an assembly; this account's own when left out."""
         folder = self.processes.folder / "cdk"
         folder.mkdir(exist_ok=True)
@@ -213,7 +212,7 @@ class Account:
             cwd=folder,
             env={**self._plain(), **self.root(), "CDK_DISABLE_CLI_TELEMETRY": "true", "HOME": str(folder)},
         )
-        return Said(done.returncode, done.stdout + done.stderr)
+        return CommandResult(done.returncode, done.stdout + done.stderr)
 
     def bootstrap(self) -> None:
         """Make what the CDK needs in an account: `cdk bootstrap`.
@@ -229,11 +228,11 @@ class Account:
             if said.exit_code:
                 raise RehearsalError(f"cdk bootstrap failed: {said.complaint}")
 
-    def deploy(self, app: Path | None = None) -> Said:
+    def deploy(self, app: Path | None = None) -> CommandResult:
         """Deploy every stack of an assembly: `cdk deploy --all`."""
         return self.cdk("deploy", "--all", "--require-approval", "never", "--progress", "events", app=app)
 
-    def destroy(self) -> Said:
+    def destroy(self) -> CommandResult:
         """Destroy every stack: `cdk destroy --all`."""
         return self.cdk("destroy", "--all", "--force")
 
@@ -340,7 +339,7 @@ class Account:
         bucket, key = bucket_and_key(address)
         return str(self.aws.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read().decode())
 
-    def _create_cluster(self, name: str, version: str, _: Mapping[str, Any]) -> Answers:
+    def _create_cluster(self, name: str, version: str, _: Mapping[str, Any]) -> ClusterEndpoint:
         built = self.programs.kubernetes
         if not built.startswith(f"{version}."):
             raise RehearsalError(f"cluster {name} asks for Kubernetes {version}, and this rehearsal runs {built}")
@@ -361,7 +360,7 @@ class Account:
         )
         self.pods[name].start()
         self.fargate[name] = Fargate(plane, self.aws, self.nodes.refusals)
-        return Answers(plane.server, plane.authority_base64, issuer)
+        return ClusterEndpoint(plane.server, plane.authority_base64, issuer)
 
     def _create_fargate_profile(self, cluster: str, profile: Mapping[str, Any]) -> None:
         self.nodes.let_in(cluster, profile["podExecutionRoleArn"], NODES_OF_FARGATE)
@@ -389,9 +388,9 @@ class Account:
     def _kube(self, name: str) -> Kube:
         return self.clusters[name].kube
 
-    def _caller(self, key: str) -> Caller | None:
+    def _caller(self, key: str) -> RoleSession | None:
         session = self.aws.extensions.roles.session_of(key)
-        return Caller(session.role, session.assumed.arn.rpartition("/")[2]) if session else None
+        return RoleSession(session.role, session.assumed.arn.rpartition("/")[2]) if session else None
 
     def _fronts(self) -> list[_Front]:
         return [

@@ -77,7 +77,7 @@ KINDS = (
 
 
 @dataclass(frozen=True)
-class Part:
+class ClusterPart:
     """What EKS keeps of a cluster: how it is listed, and how one is described, by its id."""
 
     name: str
@@ -87,19 +87,19 @@ class Part:
     describe: str
 
 
-PARTS = (
-    Part("node group", "list_nodegroups", "nodegroups", "nodegroupName", "describe_nodegroup"),
-    Part(
+CLUSTER_PARTS = (
+    ClusterPart("node group", "list_nodegroups", "nodegroups", "nodegroupName", "describe_nodegroup"),
+    ClusterPart(
         "Fargate profile",
         "list_fargate_profiles",
         "fargateProfileNames",
         "fargateProfileName",
         "describe_fargate_profile",
     ),
-    Part("add-on", "list_addons", "addons", "addonName", "describe_addon"),
-    Part("access entry", "list_access_entries", "accessEntries", "principalArn", "describe_access_entry"),
-    Part("access of", "list_access_entries", "accessEntries", "principalArn", "list_associated_access_policies"),
-    Part(
+    ClusterPart("add-on", "list_addons", "addons", "addonName", "describe_addon"),
+    ClusterPart("access entry", "list_access_entries", "accessEntries", "principalArn", "describe_access_entry"),
+    ClusterPart("access of", "list_access_entries", "accessEntries", "principalArn", "list_associated_access_policies"),
+    ClusterPart(
         "Pod Identity association",
         "list_pod_identity_associations",
         "associations",
@@ -213,7 +213,7 @@ def _clusters(eks: Any) -> Found:
         shown = eks.describe_cluster(name=cluster)["cluster"]
         yield f"cluster {cluster}", shown
         by_map_alone = shown["accessConfig"]["authenticationMode"] == "CONFIG_MAP"
-        for part in (part for part in PARTS if not (by_map_alone and part.listing == "list_access_entries")):
+        for part in (part for part in CLUSTER_PARTS if not (by_map_alone and part.listing == "list_access_entries")):
             for item in _listed(eks, part.listing, part.items, {"clusterName": cluster}):
                 id = item[part.id] if isinstance(item, Mapping) else item
                 about = getattr(eks, part.describe)(clusterName=cluster, **{part.id: id})

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from eks_rehearsal import diagnosis, premade
-from eks_rehearsal.account import Account, Said
+from eks_rehearsal.account import Account, CommandResult
 from eks_rehearsal.assembly import Assembly
 from eks_rehearsal.aws.extensions.ec2 import is_stocked
 from eks_rehearsal.cloudformation.engine import Event
@@ -231,7 +231,7 @@ class _Run:
             raise RehearsalError(f"cdk destroy failed: {self._first_failure('DELETE_FAILED') or said.complaint}")
 
     @staticmethod
-    def _while_it_can(account: Account, work: Callable[[], Said], *looks: Look) -> Said:
+    def _while_it_can(account: Account, work: Callable[[], CommandResult], *looks: Look) -> CommandResult:
         """Wait for the CDK's command line, but not for what cannot come: a controller that ends again and again, say."""
         pool, until = ThreadPoolExecutor(1, thread_name_prefix="cdk"), time.monotonic() + LONGEST_SECONDS
         running = pool.submit(work)

@@ -12,7 +12,7 @@ Offering = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
-class ControlPlane:
+class ClusterEndpoint:
     """What a started control plane is reached and known by.
 
     Args:
@@ -28,8 +28,8 @@ class ControlPlane:
     issuer: str
 
 
-def _no_control_plane(name: str, _version: str, _cluster: Mapping[str, Any]) -> ControlPlane:
-    return ControlPlane(f"https://{name}.invalid", "", f"https://oidc.invalid/id/{name}")
+def _no_control_plane(name: str, _version: str, _cluster: Mapping[str, Any]) -> ClusterEndpoint:
+    return ClusterEndpoint(f"https://{name}.invalid", "", f"https://oidc.invalid/id/{name}")
 
 
 def _nothing(*_: Any) -> None:
@@ -77,7 +77,7 @@ class Hooks:
         no_capacity: Offerings that EC2 has none of: (instance type or `*`, zone or `*`, `spot` or `on-demand`).
     """
 
-    create_cluster: Callable[[str, str, Document], ControlPlane] = _no_control_plane
+    create_cluster: Callable[[str, str, Document], ClusterEndpoint] = _no_control_plane
     delete_cluster: Callable[[str], None] = _nothing
     create_nodegroup: Callable[[str, Document], None] = _nothing
     update_nodegroup: Callable[[str, Document], None] = _nothing

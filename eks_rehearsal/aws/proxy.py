@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 
 from typing_extensions import Self
 
-from eks_rehearsal.aws.trust import Trust
+from eks_rehearsal.aws.tls import ProxyCertificates
 
 _AWS: Final = re.compile(r"(^|\.)(amazonaws\.com(\.cn)?|api\.aws)$")
 _REQUEST_LINE: Final = re.compile(r"^CONNECT \[?([^\s\]]+?)\]?:(\d+) HTTP/1\.[01]$")
@@ -31,7 +31,7 @@ _PATIENCE: Final = 30.0
 Address = tuple[str, int]
 
 
-class Refused(NamedTuple):
+class RefusedConnection(NamedTuple):
     """A request for somewhere outside."""
 
     target: str
@@ -56,7 +56,7 @@ class AwsProxy:
     def __init__(
         self,
         *,
-        trust: Trust,
+        trust: ProxyCertificates,
         aws: str,
         registry: str | None = None,
         registries: Collection[str] = (),
@@ -84,7 +84,7 @@ class AwsProxy:
         self._hosts = {host: _split(address) for host, address in {**named, **(hosts or {})}.items() if address}
         self._port = port
         self._open: set[socket.socket] = set()
-        self.refused: deque[Refused] = deque(maxlen=1000)
+        self.refused: deque[RefusedConnection] = deque(maxlen=1000)
         self.url = ""
 
     def __enter__(self) -> Self:
@@ -168,7 +168,7 @@ class AwsProxy:
                 self._open.discard(inner)
 
     def _refuse(self, client: socket.socket, target: str, sentence: str, status: int) -> None:
-        self.refused.append(Refused(target, sentence))
+        self.refused.append(RefusedConnection(target, sentence))
         body = f"{sentence}\n".encode()
         reason = {403: "Forbidden", 405: "Method Not Allowed"}[status]
         head = f"HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"

@@ -21,7 +21,7 @@ LIFE = timedelta(minutes=15)
 ASSUMED = re.compile(r"^arn:[^:]+:sts::(\d+):assumed-role/([^/]+)/(.+)$")
 
 
-class Refused(Exception):
+class NotAuthenticated(Exception):
     """The bearer is nobody to the cluster; the message says why."""
 
 
@@ -40,7 +40,7 @@ class User:
 
 
 @dataclass(frozen=True)
-class Caller:
+class RoleSession:
     """Who signed a token.
 
     Args:
@@ -69,7 +69,7 @@ class Authenticator:
         creator: The role that is a cluster's administrator for having made it; empty when none is.
     """
 
-    caller: Callable[[str], Caller | None]
+    caller: Callable[[str], RoleSession | None]
     eks: Any
     private_dns: Callable[[str], str]
     kube: Callable[[str], Kube]
@@ -79,7 +79,7 @@ class Authenticator:
         """The user that a token stands for.
 
         Raises:
-            Refused: The token is not one of `aws eks get-token`, is too old, or its role is not mapped.
+            NotAuthenticated: The token is not one of `aws eks get-token`, is too old, or its role is not mapped.
         """
         caller = self._signer(token)
         mode = self.eks.describe_cluster(name=cluster)["cluster"]["accessConfig"]["authenticationMode"]
@@ -93,7 +93,7 @@ class Authenticator:
             where = {"API": "access entry", "CONFIG_MAP": "aws-auth mapping"}.get(
                 mode, "access entry or aws-auth mapping"
             )
-            raise Refused(f"{caller.role} has no {where} in cluster {cluster}, so it may not enter")
+            raise NotAuthenticated(f"{caller.role} has no {where} in cluster {cluster}, so it may not enter")
         return user
 
     def review(self, cluster: str, review: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,13 +102,13 @@ class Authenticator:
         try:
             user = self.user(cluster, review["spec"]["token"])
             status = {"authenticated": True, "user": {"username": user.name, "groups": list(user.groups)}}
-        except Refused as refused:
+        except NotAuthenticated as refused:
             status = {"authenticated": False, "error": str(refused)}
         return {"apiVersion": review["apiVersion"], "kind": "TokenReview", "status": status}
 
-    def _signer(self, token: str) -> Caller:
+    def _signer(self, token: str) -> RoleSession:
         if not token.startswith(PREFIX):
-            raise Refused("the token is not one of EKS")
+            raise NotAuthenticated("the token is not one of EKS")
         try:
             text = token[len(PREFIX) :]
             url = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
@@ -116,17 +116,17 @@ class Authenticator:
             signed = datetime.strptime(query["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc)
             key = unquote(query["X-Amz-Credential"]).split("/")[0]
         except (binascii.Error, ValueError, KeyError) as error:
-            raise Refused(f"the token holds no signed URL: {error}") from None
+            raise NotAuthenticated(f"the token holds no signed URL: {error}") from None
         if query.get("Action") != "GetCallerIdentity" or "x-k8s-aws-id" not in query.get("X-Amz-SignedHeaders", ""):
-            raise Refused("the token is not a GetCallerIdentity that names a cluster")
+            raise NotAuthenticated("the token is not a GetCallerIdentity that names a cluster")
         if datetime.now(timezone.utc) - signed > LIFE:
-            raise Refused("the token is older than 15 minutes")
+            raise NotAuthenticated("the token is older than 15 minutes")
         caller = self.caller(key)
         if caller is None:
-            raise Refused(f"the access key {key} belongs to no role")
+            raise NotAuthenticated(f"the access key {key} belongs to no role")
         return caller
 
-    def _by_entry(self, cluster: str, caller: Caller) -> User | None:
+    def _by_entry(self, cluster: str, caller: RoleSession) -> User | None:
         try:
             entry = self.eks.describe_access_entry(clusterName=cluster, principalArn=caller.role)["accessEntry"]
         except self.eks.exceptions.ResourceNotFoundException:
@@ -140,7 +140,7 @@ class Authenticator:
         name = entry.get("username") or f"{caller.role}/{caller.session}"
         return User(name.replace("{{SessionName}}", caller.session), (*entry.get("kubernetesGroups", []), *groups))
 
-    def _by_config_map(self, cluster: str, caller: Caller) -> User | None:
+    def _by_config_map(self, cluster: str, caller: RoleSession) -> User | None:
         found = self.kube(cluster).find(AWS_AUTH)
         mappings = yaml.safe_load(((found or {}).get("data") or {}).get("mapRoles") or "[]")
         # aws-auth names a role without its path.
@@ -153,5 +153,5 @@ class Authenticator:
                 return User(name, tuple(mapping.get("groups") or ()))
         return None
 
-    def _node(self, caller: Caller) -> User:
+    def _node(self, caller: RoleSession) -> User:
         return User(f"system:node:{self.private_dns(caller.session)}", ("system:nodes",))

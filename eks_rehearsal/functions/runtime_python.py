@@ -9,7 +9,7 @@ import traceback
 from pathlib import Path
 
 
-class Context:
+class LambdaContext:
     """What a handler may ask of its invocation."""
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ def main() -> None:
     module, _, name = os.environ["_HANDLER"].rpartition(".")
     try:
         handler = getattr(importlib.import_module(module.replace("/", ".")), name)
-        answer = json.dumps({"payload": handler(event, Context())})
+        answer = json.dumps({"payload": handler(event, LambdaContext())})
     except Exception as error:  # noqa: BLE001 - whatever a handler raises is its answer
         traceback.print_exc()
         shown = {

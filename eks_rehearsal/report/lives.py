@@ -1,4 +1,4 @@
-"""What lived when: acts, pods, NodeClaims, nodes and instances, each in stages."""
+"""What lived when: acts, pods, NodeClaims, nodes and instances, each in phases."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SIGNS = {PASSED: "✓", FAILED: "✕"}
 
 
 @dataclass(frozen=True)
-class Stage:
+class Phase:
     """A state, from the moment it was seen to the next.
 
     Args:
@@ -51,20 +51,20 @@ class Life:
 
         looks: How it is drawn.
 
-        stages: Its states, in order, at least one.
+        phases: Its states, in order, at least one.
     """
 
     label: str
     looks: str
-    stages: tuple[Stage, ...]
+    phases: tuple[Phase, ...]
 
     @property
     def began(self) -> float:
-        return self.stages[0].began
+        return self.phases[0].began
 
     @property
     def ended(self) -> float:
-        return self.stages[-1].ended
+        return self.phases[-1].ended
 
 
 def acts(result: Result) -> list[Life]:
@@ -89,9 +89,9 @@ def instances(result: Result) -> list[Life]:
 
 def _act(act: Outcome) -> Life:
     words = f"{act.name}: {act.title}; {act.verdict}, {_span(act.began, act.ended)}"
-    stage = Stage(act.began, act.ended, works=True, words=f"{words}; {act.reason}" if act.reason else words)
+    phase = Phase(act.began, act.ended, works=True, words=f"{words}; {act.reason}" if act.reason else words)
     sign = SIGNS.get(act.verdict, "○")
-    return Life(f"{sign} {act.name} {act.verdict}", act.verdict.replace(" ", "-"), (stage,))
+    return Life(f"{sign} {act.name} {act.verdict}", act.verdict.replace(" ", "-"), (phase,))
 
 
 def _instance(one: Billed, end: float) -> Life:
@@ -101,7 +101,7 @@ def _instance(one: Billed, end: float) -> Life:
     still = ", still running at the end" if one.ended is None else ""
     shown = f"{one.type} {bought}, pool {one.pool}"
     words = f"{one.id}: {shown}; {_span(one.began, ended)}{still}; {price(one.usd_per_hour)}{cost}"
-    return Life(shown, bought, (Stage(one.began, ended, works=True, words=words),))
+    return Life(shown, bought, (Phase(one.began, ended, works=True, words=words),))
 
 
 def _parts(moments: list[Moment]) -> Iterator[list[Moment]]:
@@ -120,12 +120,12 @@ def _object(result: Result, moments: list[Moment]) -> Life:
     first, last = moments[0], moments[-1]
     ended, after = (last.seconds, "gone") if last.what in ENDS else (_last_seen(result, last), "not seen to go")
     ends = [*(one.seconds for one in moments[1:]), ended]
-    stages, works = [], False
+    phases, works = [], False
     for moment, end in zip(moments, ends, strict=True):
         works = (works or bool(WORKS.match(moment.what))) and not WORKS_NOT.match(moment.what)
-        stages.append(Stage(moment.seconds, end, works=works, words=_words(moment, end)))
-    alive = stages[:-1] if last.what in ENDS and len(stages) > 1 else stages
-    closing = Stage(alive[-1].began, alive[-1].ended, works=alive[-1].works, words=f"{alive[-1].words}, then {after}")
+        phases.append(Phase(moment.seconds, end, works=works, words=_words(moment, end)))
+    alive = phases[:-1] if last.what in ENDS and len(phases) > 1 else phases
+    closing = Phase(alive[-1].began, alive[-1].ended, works=alive[-1].works, words=f"{alive[-1].words}, then {after}")
     return Life(_short(first), first.lane, (*alive[:-1], closing))
 
 

@@ -22,7 +22,7 @@ MOST_TICKS = 12
 
 @dataclass(frozen=True)
 class Piece:
-    """A stage of a life, as a rectangle of its bar."""
+    """A phase of a life, as a rectangle of its bar."""
 
     x: float
     width: float
@@ -133,7 +133,7 @@ def picture(result: Result) -> Picture:
         words=_words(result),
         height=y + MONEY_HEIGHT + TOP,
         ticks=tuple(_ticks(end, x)),
-        shades=tuple(_piece(stage, x) for life in lives.acts(result)[::2] for stage in life.stages),
+        shades=tuple(_piece(phase, x) for life in lives.acts(result)[::2] for phase in life.phases),
         lanes=tuple(lanes),
         money=tuple(_money(result.billed, end, money_lane, x)),
         money_lane=money_lane,
@@ -213,7 +213,7 @@ def _turned(begins: float, width: float) -> bool:
 
 
 def _bar(spot: _Spot, y: float, x: Callable[[float], float]) -> Bar:
-    pieces = tuple(_piece(stage, x) for stage in spot.life.stages)
+    pieces = tuple(_piece(phase, x) for phase in spot.life.phases)
     begins, ends = pieces[0].x, pieces[-1].x + pieces[-1].width
     turned = _turned(begins, len(spot.label) * CHARACTER_WIDTH)
     return Bar(
@@ -226,9 +226,9 @@ def _bar(spot: _Spot, y: float, x: Callable[[float], float]) -> Bar:
     )
 
 
-def _piece(stage: lives.Stage, x: Callable[[float], float]) -> Piece:
-    begins = x(stage.began)
-    return Piece(begins, round(max(x(stage.ended) - begins, THINNEST), 1), stage.works, stage.words)
+def _piece(phase: lives.Phase, x: Callable[[float], float]) -> Piece:
+    begins = x(phase.began)
+    return Piece(begins, round(max(x(phase.ended) - begins, THINNEST), 1), phase.works, phase.words)
 
 
 def _notes(result: Result, y: float, x: Callable[[float], float]) -> Lane:

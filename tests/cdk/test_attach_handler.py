@@ -9,7 +9,7 @@ from types import ModuleType, SimpleNamespace
 import boto3
 import pytest
 
-from eks_rehearsal.aws.hooks import ControlPlane, Hooks
+from eks_rehearsal.aws.hooks import ClusterEndpoint, Hooks
 from eks_rehearsal.aws.server import EmulatedAws
 from tests.until import until
 
@@ -112,7 +112,7 @@ class World:
 @pytest.fixture(scope="module")
 def aws():
     def up(name, version, shown):
-        return ControlPlane("https://127.0.0.1:6443", "Q0E=", ISSUER)
+        return ClusterEndpoint("https://127.0.0.1:6443", "Q0E=", ISSUER)
 
     with EmulatedAws(region="eu-west-1", account=ACCOUNT, hooks=Hooks(create_cluster=up)) as running:
         yield running

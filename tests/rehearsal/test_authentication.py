@@ -4,13 +4,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from eks_rehearsal.cluster.authentication import PREFIX, Authenticator, Caller, Refused, User
+from eks_rehearsal.cluster.authentication import PREFIX, Authenticator, NotAuthenticated, RoleSession, User
 from eks_rehearsal.cluster.nodes import eks_token
 
 ROLE = "arn:aws:iam::123456789012:role/path/to/Karpenter"
 NODE = "arn:aws:iam::123456789012:role/node"
 KEYS = {"AWS_ACCESS_KEY_ID": "ASIAKEY", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_SESSION_TOKEN": "to/ken=+"}
-HUMAN = Caller(ROLE, "session")
+HUMAN = RoleSession(ROLE, "session")
 NOT_FOUND = type("ResourceNotFoundException", (Exception,), {})
 
 
@@ -73,12 +73,12 @@ def test_an_entrys_policies_are_groups_that_the_control_plane_binds():
 
 @pytest.mark.parametrize("kind", ["EC2_LINUX", "EC2_WINDOWS"])
 def test_an_entry_for_nodes_makes_an_instance_its_node(kind):
-    world = World(caller=Caller(NODE, "i-1"), entries={NODE: {"type": kind}})
+    world = World(caller=RoleSession(NODE, "i-1"), entries={NODE: {"type": kind}})
     assert world.user() == User("system:node:ip-i-1.ec2.internal", ("system:nodes",))
 
 
 def test_an_entry_for_fargate_makes_a_pods_role_the_node_that_its_session_names():
-    world = World(caller=Caller(NODE, "fargate-ip-10-0-0-4"), entries={NODE: {"type": "FARGATE_LINUX"}})
+    world = World(caller=RoleSession(NODE, "fargate-ip-10-0-0-4"), entries={NODE: {"type": "FARGATE_LINUX"}})
     assert world.user() == User("system:node:fargate-ip-10-0-0-4", ("system:nodes",))
 
 
@@ -97,7 +97,7 @@ NODES = f"""
 
 
 def test_aws_auth_maps_a_nodes_role_to_its_node():
-    world = World(caller=Caller(NODE, "i-1"), roles=NODES)
+    world = World(caller=RoleSession(NODE, "i-1"), roles=NODES)
     assert world.user() == User("system:node:ip-i-1.ec2.internal", ("system:bootstrappers", "system:nodes"))
 
 
@@ -106,12 +106,12 @@ def test_aws_auth_names_a_role_without_its_path():
 
 
 def test_aws_auth_with_the_path_maps_nothing():
-    with pytest.raises(Refused):
+    with pytest.raises(NotAuthenticated):
         World(roles=NODES.replace("role/Karpenter", "role/path/to/Karpenter")).user()
 
 
 def test_a_mapping_may_have_no_groups():
-    world = World(caller=Caller("arn:aws:iam::123456789012:role/plain", "s"), roles=NODES)
+    world = World(caller=RoleSession("arn:aws:iam::123456789012:role/plain", "s"), roles=NODES)
     assert world.user() == User("plain", ())
 
 
@@ -133,7 +133,7 @@ def test_entries_do_not_count_in_the_mode_config_map():
 
 
 def test_aws_auth_does_not_count_in_the_mode_api():
-    with pytest.raises(Refused):
+    with pytest.raises(NotAuthenticated):
         World("API", roles=NODES).user()
 
 
@@ -151,12 +151,12 @@ def test_whom_aws_auth_maps_comes_before_who_made_the_cluster():
 
 @pytest.mark.parametrize("mode", ["API", "API_AND_CONFIG_MAP"])
 def test_where_there_are_access_entries_who_made_the_cluster_needs_one(mode):
-    with pytest.raises(Refused):
+    with pytest.raises(NotAuthenticated):
         World(mode, creator=ROLE).user()
 
 
 def test_another_than_who_made_the_cluster_is_refused():
-    with pytest.raises(Refused, match="no aws-auth mapping"):
+    with pytest.raises(NotAuthenticated, match="no aws-auth mapping"):
         World("CONFIG_MAP", creator=NODE).user()
 
 
@@ -172,13 +172,13 @@ def test_another_than_who_made_the_cluster_is_refused():
     ],
 )
 def test_a_role_that_is_not_mapped_is_refused_with_what_it_lacks_and_where(mode, what):
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(NotAuthenticated) as refused:
         World(mode).user()
     assert str(refused.value) == f"{ROLE} has no {what} in cluster gpu, so it may not enter"
 
 
 def test_a_key_of_no_role_is_refused():
-    with pytest.raises(Refused, match="the access key AKIAOTHER belongs to no role"):
+    with pytest.raises(NotAuthenticated, match="the access key AKIAOTHER belongs to no role"):
         World().user(eks_token({**KEYS, "AWS_ACCESS_KEY_ID": "AKIAOTHER"}, "gpu", "eu-west-1"))
 
 
@@ -200,7 +200,7 @@ def signed(minutes_ago):
 def test_a_token_lives_for_15_minutes():
     world = World(entries=ENTRY)
     assert world.user(signed(14)).name == "by entry"
-    with pytest.raises(Refused, match="older than 15 minutes"):
+    with pytest.raises(NotAuthenticated, match="older than 15 minutes"):
         world.user(signed(16))
 
 
@@ -216,13 +216,13 @@ def test_a_token_lives_for_15_minutes():
     ],
 )
 def test_what_is_no_token_is_refused(token, said):
-    with pytest.raises(Refused, match=said):
+    with pytest.raises(NotAuthenticated, match=said):
         World(entries=ENTRY).user(token)
 
 
 @pytest.mark.parametrize("part", ["GetCallerIdentity", "x-k8s-aws-id"])
 def test_a_signed_url_of_anything_else_is_refused(part):
-    with pytest.raises(Refused, match="not a GetCallerIdentity that names a cluster"):
+    with pytest.raises(NotAuthenticated, match="not a GetCallerIdentity that names a cluster"):
         World(entries=ENTRY).user(encoded(url_of(signed(0)).replace(part, "Other")))
 
 

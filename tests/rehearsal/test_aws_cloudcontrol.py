@@ -7,7 +7,7 @@ from botocore.exceptions import ClientError
 from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
 
 from eks_rehearsal import premade
-from eks_rehearsal.aws.hooks import ControlPlane, Hooks
+from eks_rehearsal.aws.hooks import ClusterEndpoint, Hooks
 from eks_rehearsal.aws.server import EmulatedAws
 from tests.until import until
 
@@ -25,7 +25,7 @@ FACTS = {
 @pytest.fixture(scope="module")
 def aws():
     def up(name, version, shown):
-        return ControlPlane("https://127.0.0.1:6443", "Q0E=", ISSUER)
+        return ClusterEndpoint("https://127.0.0.1:6443", "Q0E=", ISSUER)
 
     with EmulatedAws(region=REGION, hooks=Hooks(create_cluster=up)) as aws:
         for name in ("there-cluster", "there-nodes"):

@@ -4,7 +4,7 @@ import threading
 import pytest
 from botocore.exceptions import ClientError
 
-from eks_rehearsal.aws.hooks import ControlPlane, Hooks
+from eks_rehearsal.aws.hooks import ClusterEndpoint, Hooks
 from eks_rehearsal.aws.server import EmulatedAws
 from tests.until import until
 
@@ -56,7 +56,7 @@ class World:
 def control_plane(name, version, cluster):
     if name == "broken":
         raise RuntimeError("etcd did not start")
-    return ControlPlane("https://127.0.0.1:6443", "Q0E=", f"https://oidc.test/{name}")
+    return ClusterEndpoint("https://127.0.0.1:6443", "Q0E=", f"https://oidc.test/{name}")
 
 
 @pytest.fixture(scope="module")

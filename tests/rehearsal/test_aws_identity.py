@@ -7,7 +7,7 @@ from botocore.exceptions import ClientError
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from eks_rehearsal.aws.hooks import ControlPlane, Hooks
+from eks_rehearsal.aws.hooks import ClusterEndpoint, Hooks
 from eks_rehearsal.aws.server import EmulatedAws
 from eks_rehearsal.iam.evaluator import Caller, refusal
 from tests.until import until
@@ -45,7 +45,7 @@ def role(aws, name, trust):
 
 @pytest.fixture(scope="module")
 def aws():
-    hooks = Hooks(create_cluster=lambda *_: ControlPlane("https://127.0.0.1:1", "", ISSUER), jwks=jwks)
+    hooks = Hooks(create_cluster=lambda *_: ClusterEndpoint("https://127.0.0.1:1", "", ISSUER), jwks=jwks)
     with EmulatedAws(region="us-east-1", hooks=hooks) as emulated:
         yield emulated
 

@@ -13,7 +13,7 @@ import pytest
 
 from eks_rehearsal.aws.proxy import AwsProxy
 from eks_rehearsal.aws.server import EmulatedAws
-from eks_rehearsal.aws.trust import Trust
+from eks_rehearsal.aws.tls import ProxyCertificates
 
 IDENTITY = "/?Action=GetCallerIdentity&Version=2011-06-15"
 AUTHORIZATION = "AWS4-HMAC-SHA256 Credential=AKIAX/20260101/us-east-1/{}/aws4_request, SignedHeaders=h, Signature=0"
@@ -48,7 +48,7 @@ def aws():
 
 @pytest.fixture(scope="module")
 def proxy(tmp_path_factory, aws, registry):
-    trust = Trust(tmp_path_factory.mktemp("authority"))
+    trust = ProxyCertificates(tmp_path_factory.mktemp("authority"))
     with AwsProxy(trust=trust, aws=aws.endpoint, registry=registry, registries=["ghcr.io"]) as running:
         yield running
 

@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from eks_rehearsal.aws.hooks import ControlPlane, Hooks
+from eks_rehearsal.aws.hooks import ClusterEndpoint, Hooks
 from eks_rehearsal.aws.server import EmulatedAws
-from eks_rehearsal.inventory import KINDS, PARTS, differences, inventory
+from eks_rehearsal.inventory import CLUSTER_PARTS, KINDS, differences, inventory
 from tests.rehearsal.test_aws_states import waiter
 
 
@@ -124,12 +124,14 @@ def test_the_objects_of_a_cluster_count_by_what_people_wrote_in_them(aws):
 
 def test_what_eks_keeps_of_a_cluster_is_asked_for_by_operations_that_it_has(aws):
     eks = aws.client("eks")
-    assert [part.name for part in PARTS if not hasattr(eks, part.listing) or not hasattr(eks, part.describe)] == []
+    assert [
+        part.name for part in CLUSTER_PARTS if not hasattr(eks, part.listing) or not hasattr(eks, part.describe)
+    ] == []
 
 
 def test_an_access_entry_and_what_it_allows_are_seen():
     def up(name, version, shown):
-        return ControlPlane("https://127.0.0.1:6443", "Q0E=", "https://oidc.test/x")
+        return ClusterEndpoint("https://127.0.0.1:6443", "Q0E=", "https://oidc.test/x")
 
     with EmulatedAws(region="eu-west-1", hooks=Hooks(create_cluster=up)) as aws:
         ec2, eks = aws.client("ec2"), aws.client("eks")

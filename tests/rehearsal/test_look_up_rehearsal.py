@@ -12,7 +12,7 @@ import jmespath
 import pytest
 
 from eks_rehearsal import premade
-from eks_rehearsal.aws.hooks import ControlPlane, Hooks
+from eks_rehearsal.aws.hooks import ClusterEndpoint, Hooks
 from eks_rehearsal.aws.server import EmulatedAws
 from eks_rehearsal.rehearse import Options, rehearse
 from eks_rehearsal.stories import STORIES
@@ -100,7 +100,7 @@ def account(tmp_path):
 @contextmanager
 def emulated(folder):
     def up(name, version, shown):
-        return ControlPlane("https://127.0.0.1:6443", "Q0E=", ISSUER)
+        return ClusterEndpoint("https://127.0.0.1:6443", "Q0E=", ISSUER)
 
     with EmulatedAws(region=REGION, account=ACCOUNT, hooks=Hooks(create_cluster=up)) as aws:
         yield Account(aws, folder)

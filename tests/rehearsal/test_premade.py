@@ -7,7 +7,7 @@ import pytest
 
 from eks_rehearsal import premade
 from eks_rehearsal.assembly import PRINCIPAL
-from eks_rehearsal.aws.hooks import ControlPlane, Hooks
+from eks_rehearsal.aws.hooks import ClusterEndpoint, Hooks
 from eks_rehearsal.aws.server import EmulatedAws
 from tests.until import until
 
@@ -26,7 +26,7 @@ FACTS = {
 @pytest.fixture
 def aws():
     def up(name, version, shown):
-        return ControlPlane("https://127.0.0.1:6443", "Q0E=", "https://oidc.test/x")
+        return ClusterEndpoint("https://127.0.0.1:6443", "Q0E=", "https://oidc.test/x")
 
     with EmulatedAws(region="eu-west-1", account="111122223333", hooks=Hooks(create_cluster=up)) as aws:
         for name, service in (("there-cluster", "eks"), ("there-nodes", "ec2")):

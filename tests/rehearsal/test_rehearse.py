@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from eks_rehearsal import rehearse as module
-from eks_rehearsal.account import Said
+from eks_rehearsal.account import CommandResult
 from eks_rehearsal.errors import NotBuilt, RehearsalError
 from eks_rehearsal.rehearse import Options, rehearse
 from eks_rehearsal.stories import STORIES
@@ -72,7 +72,7 @@ def test_a_deploy_that_could_not_begin_is_told_with_its_cause_and_not_with_a_tra
     rehearsal = run()
     rehearsal.timeline = Timeline()
     account = SimpleNamespace(
-        clusters={}, deploy=lambda: Said(1, output), cloudformation=SimpleNamespace(refused=refused)
+        clusters={}, deploy=lambda: CommandResult(1, output), cloudformation=SimpleNamespace(refused=refused)
     )
     with pytest.raises(RehearsalError, match=f"^cdk deploy failed: {re.escape(reason)}$"):
         rehearsal._deploy(account)
@@ -82,7 +82,7 @@ def test_a_controller_that_no_node_suits_ends_the_deploy(monkeypatch):
     monkeypatch.setattr(module.diagnosis, "controller", lambda *_: iter(()))
     monkeypatch.setattr(module.diagnosis, "unscheduled", lambda *_: iter(["Karpenter's controller finds no node"]))
     ended = threading.Event()
-    account = SimpleNamespace(clusters={"gpu": None}, deploy=lambda: ended.wait(20) and Said(0, ""))
+    account = SimpleNamespace(clusters={"gpu": None}, deploy=lambda: ended.wait(20) and CommandResult(0, ""))
     with pytest.raises(RehearsalError, match="finds no node"):
         run()._deploy(account)
     ended.set()

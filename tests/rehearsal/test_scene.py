@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from eks_rehearsal import scene as module
-from eks_rehearsal.account import Said
+from eks_rehearsal.account import CommandResult
 from eks_rehearsal.cluster.kube import condition
 from eks_rehearsal.errors import StoryFailed
 from eks_rehearsal.programs import Neighbour
@@ -212,7 +212,7 @@ def test_where_the_stack_names_the_image_itself_no_other_karpenter_is_deployed(s
 def deployed(scene, monkeypatch):
     """Plays a deployment after which the controllers say what `METRICS` has."""
     scene.account = SimpleNamespace(
-        deploy=lambda _: Said(0, ""), pods={"gpu": SimpleNamespace(metrics=lambda _: METRICS % 1)}
+        deploy=lambda _: CommandResult(0, ""), pods={"gpu": SimpleNamespace(metrics=lambda _: METRICS % 1)}
     )
     scene.plane = SimpleNamespace(name="gpu")
     monkeypatch.setattr(scene, "controllers", list)

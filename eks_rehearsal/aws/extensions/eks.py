@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 from moto.core.utils import utcnow
 
-from eks_rehearsal.aws.hooks import ControlPlane
+from eks_rehearsal.aws.hooks import ClusterEndpoint
 from eks_rehearsal.aws.wire import AwsError, Call
 from eks_rehearsal.aws.world import Operations, World
 
@@ -293,7 +293,7 @@ class Eks:
         return str(group.id)
 
     @staticmethod
-    def _started(cluster: Cluster, plane: ControlPlane) -> None:
+    def _started(cluster: Cluster, plane: ClusterEndpoint) -> None:
         shown = cluster.shown
         shown["endpoint"] = plane.endpoint
         shown["certificateAuthority"] = {"data": plane.certificate_authority}

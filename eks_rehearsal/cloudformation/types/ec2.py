@@ -25,7 +25,7 @@ VERSION = frozenset({"LaunchTemplateData", "VersionDescription"})
 ALIVE = [{"Name": "instance-state-name", "Values": ["pending", "running", "shutting-down", "stopping", "stopped"]}]
 
 
-class Asked(Mapping[str, Any]):
+class LazyAttributes(Mapping[str, Any]):
     """Attributes that are looked up each time: a VPC's IPv6 blocks come after it, with an `AWS::EC2::VPCCidrBlock`."""
 
     def __init__(self, ask: Callable[[], Mapping[str, Any]]) -> None:
@@ -42,7 +42,7 @@ class Asked(Mapping[str, Any]):
 
 
 @dataclass(frozen=True)
-class Thing:
+class Ec2Type:
     """What EC2 makes with `create_<noun>`, deletes with `delete_<noun>`, and tags.
 
     Args:
@@ -98,7 +98,7 @@ class Thing:
         return self.made(context, id)
 
     def made(self, context: Context, id: str) -> Made:
-        return Made(id, Asked(lambda: {self.id: id} | dict(self.attributes(context, id))))
+        return Made(id, LazyAttributes(lambda: {self.id: id} | dict(self.attributes(context, id))))
 
     def update(self, context: Context, id: str, old: Properties, new: Properties) -> Made:
         for name, change in self.changed.items():
@@ -338,8 +338,8 @@ def _same(*names: str) -> dict[str, str]:
     return {name: name for name in names}
 
 
-THINGS = (
-    Thing(
+EC2_TYPES = (
+    Ec2Type(
         "AWS::EC2::VPC",
         "vpc",
         "VpcId",
@@ -352,7 +352,7 @@ THINGS = (
         holders=_in_vpc,
         refused="The vpc '{}' has dependencies and cannot be deleted.",
     ),
-    Thing(
+    Ec2Type(
         "AWS::EC2::Subnet",
         "subnet",
         "SubnetId",
@@ -365,7 +365,7 @@ THINGS = (
         holders=_in_subnet,
         refused="The subnet '{}' has dependencies and cannot be deleted.",
     ),
-    Thing(
+    Ec2Type(
         "AWS::EC2::SecurityGroup",
         "security_group",
         "GroupId",
@@ -375,16 +375,16 @@ THINGS = (
         holders=_in_group,
         refused="resource {} has a dependent object",
     ),
-    Thing("AWS::EC2::InternetGateway", "internet_gateway", "InternetGatewayId"),
-    Thing(
+    Ec2Type("AWS::EC2::InternetGateway", "internet_gateway", "InternetGatewayId"),
+    Ec2Type(
         "AWS::EC2::EgressOnlyInternetGateway",
         "egress_only_internet_gateway",
         "EgressOnlyInternetGatewayId",
         created=_same("VpcId"),
         attributes=lambda _context, gateway: {"Id": gateway},
     ),
-    Thing("AWS::EC2::RouteTable", "route_table", "RouteTableId", created=_same("VpcId")),
-    Thing(
+    Ec2Type("AWS::EC2::RouteTable", "route_table", "RouteTableId", created=_same("VpcId")),
+    Ec2Type(
         "AWS::EC2::NatGateway",
         "nat_gateway",
         "NatGatewayId",
@@ -601,7 +601,7 @@ FLOW_LOG = frozenset(
 ASSOCIATION = frozenset({"RouteTableId", "SubnetId"})
 
 ROWS = (
-    *(thing.row() for thing in THINGS),
+    *(thing.row() for thing in EC2_TYPES),
     ResourceType("AWS::EC2::EIP", frozenset({"Domain", "Tags"}), _allocate, _release, _readdress),
     ResourceType(
         "AWS::EC2::VPCGatewayAttachment",

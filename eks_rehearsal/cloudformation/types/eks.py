@@ -17,7 +17,7 @@ Keys = dict[str, str]
 
 
 @dataclass(frozen=True)
-class Kind:
+class EksType:
     """What EKS makes with `create_<noun>`, shows with `describe_<noun>`, and deletes.
 
     Args:
@@ -357,8 +357,8 @@ def _split(separator: str, *names: str) -> Callable[[str], Keys]:
 
 PROFILE = frozenset({"ClusterName", "FargateProfileName", "PodExecutionRoleArn", "Selectors", "Subnets"})
 
-KINDS = (
-    Kind(
+EKS_TYPES = (
+    EksType(
         "AWS::EKS::Cluster",
         "cluster",
         "cluster",
@@ -400,7 +400,7 @@ KINDS = (
         given=_cluster_given,
         update=_update_cluster,
     ),
-    Kind(
+    EksType(
         "AWS::EKS::Nodegroup",
         "nodegroup",
         "nodegroup",
@@ -451,7 +451,7 @@ KINDS = (
         given=_nodegroup_given,
         update=_update_nodegroup,
     ),
-    Kind(
+    EksType(
         "AWS::EKS::FargateProfile",
         "fargate_profile",
         "fargateProfile",
@@ -464,7 +464,7 @@ KINDS = (
         given=_profile_given,
         update=_nothing_else,
     ),
-    Kind(
+    EksType(
         "AWS::EKS::Addon",
         "addon",
         "addon",
@@ -478,7 +478,7 @@ KINDS = (
         deletion={"PreserveOnDelete": "Preserve"},
         update=_update_addon,
     ),
-    Kind(
+    EksType(
         "AWS::EKS::AccessEntry",
         "access_entry",
         "accessEntry",
@@ -492,7 +492,7 @@ KINDS = (
         created=_entry_created,
         update=_update_entry,
     ),
-    Kind(
+    EksType(
         "AWS::EKS::PodIdentityAssociation",
         "pod_identity_association",
         "association",
@@ -511,4 +511,4 @@ KINDS = (
     ),
 )
 
-ROWS = tuple(kind.row() for kind in KINDS)
+ROWS = tuple(row.row() for row in EKS_TYPES)

@@ -40,7 +40,7 @@ def _tagging(context: Context, value: Any) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Part:
+class BucketConfiguration:
     """A configuration of a bucket.
 
     Args:
@@ -56,22 +56,24 @@ class Part:
     drop: tuple[str, Mapping[str, Any]]
 
 
-PARTS = {
-    "AccessControl": Part(
+CONFIGURATIONS = {
+    "AccessControl": BucketConfiguration(
         "put_bucket_acl",
         lambda _context, value: {"ACL": re.sub(r"(?<=[a-z])(?=[A-Z])", "-", value).lower()},
         ("put_bucket_acl", {"ACL": "private"}),
     ),
-    "BucketEncryption": Part("put_bucket_encryption", _encryption, ("delete_bucket_encryption", {})),
-    "LifecycleConfiguration": Part("put_bucket_lifecycle_configuration", _lifecycle, ("delete_bucket_lifecycle", {})),
-    "PublicAccessBlockConfiguration": Part(
+    "BucketEncryption": BucketConfiguration("put_bucket_encryption", _encryption, ("delete_bucket_encryption", {})),
+    "LifecycleConfiguration": BucketConfiguration(
+        "put_bucket_lifecycle_configuration", _lifecycle, ("delete_bucket_lifecycle", {})
+    ),
+    "PublicAccessBlockConfiguration": BucketConfiguration(
         "put_public_access_block",
         lambda _context, value: {"PublicAccessBlockConfiguration": value},
         ("delete_public_access_block", {}),
     ),
     # moto, as S3, refuses tags that start with aws: here, so the stack's are left out.
-    "Tags": Part("put_bucket_tagging", _tagging, ("delete_bucket_tagging", {})),
-    "VersioningConfiguration": Part(
+    "Tags": BucketConfiguration("put_bucket_tagging", _tagging, ("delete_bucket_tagging", {})),
+    "VersioningConfiguration": BucketConfiguration(
         "put_bucket_versioning",
         lambda _context, value: {"VersioningConfiguration": value},
         ("put_bucket_versioning", {"VersioningConfiguration": {"Status": "Suspended"}}),
@@ -80,7 +82,7 @@ PARTS = {
 
 
 def _configure(context: Context, bucket: str, old: Properties, new: Properties) -> None:
-    for name, part in PARTS.items():
+    for name, part in CONFIGURATIONS.items():
         if name in new and old.get(name) != new[name]:
             call(context, "s3", part.put, Bucket=bucket, **part.given(context, new[name]))
         elif name in old and name not in new:
@@ -142,7 +144,12 @@ def _delete_policy(context: Context, id: str, _properties: Properties) -> None:
 
 ROWS = (
     ResourceType(
-        "AWS::S3::Bucket", frozenset({"BucketName", *PARTS}), _create, _delete, _update, frozenset({"BucketName"})
+        "AWS::S3::Bucket",
+        frozenset({"BucketName", *CONFIGURATIONS}),
+        _create,
+        _delete,
+        _update,
+        frozenset({"BucketName"}),
     ),
     ResourceType(
         "AWS::S3::BucketPolicy",

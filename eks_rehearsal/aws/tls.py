@@ -11,7 +11,7 @@ import certifi
 from eks_rehearsal.certificates import Authority
 
 
-class Trust:
+class ProxyCertificates:
     """A certificate authority for a run's TLS, and what makes a program trust it.
 
     Args:
