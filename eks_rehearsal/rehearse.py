@@ -267,7 +267,7 @@ class _Run:
                 broken = diagnosis.why(account, plane)
         if self.assembly.existing:
             with contextlib.suppress(RehearsalError):
-                scene.strike()
+                scene.delete_namespace()
 
     @staticmethod
     def _play(story: Story, scene: Scene) -> None:

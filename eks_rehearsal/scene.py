@@ -1,4 +1,4 @@
-"""What a story works with: the cluster, its GPU_RESOURCE pools, pods to start, things to wait for."""
+"""What a story works with: the cluster, its GPU pools, pods to start, things to wait for."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class Pool:
-    """A GPU_RESOURCE pool of the cluster: its NodePool.
+    """A GPU pool of the cluster: its NodePool.
 
     Args:
         document: The NodePool.
@@ -152,7 +152,7 @@ class Scene:
         return self.plane.kube
 
     def pools(self) -> list[Pool]:
-        """The cluster's GPU_RESOURCE pools, in the order in which Karpenter prefers them; none that is retired by a limit of 0.
+        """The cluster's GPU pools, in the order in which Karpenter prefers them; none that is retired by a limit of 0.
 
         Raises:
             StoryFailed: There is none.
@@ -163,7 +163,7 @@ class Scene:
         return sorted(found, key=lambda pool: -(pool.weight or 0))
 
     def pool(self, wanted: Callable[[Pool], bool]) -> Pool | None:
-        """The first GPU_RESOURCE pool of a kind."""
+        """The first GPU pool of a kind."""
         return next((pool for pool in self.pools() if wanted(pool)), None)
 
     def start(
@@ -294,7 +294,7 @@ class Scene:
         self.timeline.add("story", "seen", claim)
 
     def instances(self) -> list[Instance]:
-        """The GPU_RESOURCE instances that bill now."""
+        """The GPU instances that bill now."""
         pools = {one.name for one in self.pools()}
         return [one for one in list(self.observer.instances.values()) if one.ended is None and one.pool in pools]
 
@@ -363,14 +363,14 @@ class Scene:
         for claim in self.claims():
             self.kube.delete(f"{NODECLAIMS}/{claim['metadata']['name']}")
 
-    def strike(self) -> None:
+    def delete_namespace(self) -> None:
         """Take away the namespace that stories play in."""
         path = f"/api/v1/namespaces/{NAMESPACE}"
         self.kube.delete(path)
         self.until("the namespace of the stories to go", lambda: self.kube.find(path) is None)
 
     def until_empty(self) -> None:
-        """Wait until no GPU_RESOURCE instance is there any more.
+        """Wait until no GPU instance is there any more.
 
         Raises:
             StoryFailed: They do not go.

@@ -219,14 +219,14 @@ class CloudFormation:
             {
                 "StackName": stack.name,
                 "StackId": stack.id,
-                "LogicalResourceId": standing.logical_id,
-                "PhysicalResourceId": standing.made.id,
-                "ResourceType": standing.type,
+                "LogicalResourceId": resource.logical_id,
+                "PhysicalResourceId": resource.made.id,
+                "ResourceType": resource.type,
                 "Timestamp": latest[name].time if name in latest else stack.created,
                 "LastUpdatedTimestamp": latest[name].time if name in latest else stack.created,
                 "ResourceStatus": latest[name].status if name in latest else "CREATE_COMPLETE",
             }
-            for name, standing in list(stack.standing.items())
+            for name, resource in list(stack.resources.items())
         ]
 
     def _DescribeStackResources(self, asked: Mapping[str, Any]) -> dict[str, Any]:

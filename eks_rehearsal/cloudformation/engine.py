@@ -35,7 +35,7 @@ class Event:
 
 
 @dataclass(frozen=True)
-class Standing:
+class StackResource:
     """A resource that stands.
 
     Args:
@@ -81,7 +81,7 @@ class Stack:
     created: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
     updated: datetime | None = None
     deleted: datetime | None = None
-    standing: dict[str, Standing] = field(default_factory=dict)
+    resources: dict[str, StackResource] = field(default_factory=dict)
     outputs: dict[str, str] = field(default_factory=dict)
     exports: dict[str, str] = field(default_factory=dict)
     imports: frozenset[str] = frozenset()
@@ -168,68 +168,68 @@ class Engine:
 
     def create(self, stack: Stack) -> None:
         """Make every resource of the stack's template; on a failure, delete what was made."""
-        self._say(stack, "CREATE_IN_PROGRESS", "User Initiated")
+        self._record(stack, "CREATE_IN_PROGRESS", "User Initiated")
         try:
-            self._forward(stack)
+            self._apply(stack)
         except Failed as failed:
-            self._say(stack, "ROLLBACK_IN_PROGRESS", f"{failed}. Rollback requested by user.")
-            left = self._delete_all(stack, dict(stack.standing), _kept_of_new)
-            self._say(stack, "ROLLBACK_FAILED" if left else "ROLLBACK_COMPLETE", _left(left))
+            self._record(stack, "ROLLBACK_IN_PROGRESS", f"{failed}. Rollback requested by user.")
+            left = self._delete_all(stack, dict(stack.resources), _kept_of_new)
+            self._record(stack, "ROLLBACK_FAILED" if left else "ROLLBACK_COMPLETE", _not_deleted(left))
             return
-        self._say(stack, "CREATE_COMPLETE")
+        self._record(stack, "CREATE_COMPLETE")
 
     def update(self, stack: Stack, before: Stack) -> None:
         """Go from what stands to the stack's new template; on a failure, go back to `before`'s."""
         stack.updated = datetime.now(timezone.utc)
-        self._say(stack, "UPDATE_IN_PROGRESS", "User Initiated")
-        old = dict(stack.standing)
+        self._record(stack, "UPDATE_IN_PROGRESS", "User Initiated")
+        old = dict(stack.resources)
         try:
-            self._forward(stack)
+            self._apply(stack)
         except Failed as failed:
-            self._say(stack, "UPDATE_ROLLBACK_IN_PROGRESS", str(failed))
-            self._back(stack, before, old)
+            self._record(stack, "UPDATE_ROLLBACK_IN_PROGRESS", str(failed))
+            self._roll_back(stack, before, old)
             return
-        self._say(stack, "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS")
+        self._record(stack, "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS")
         still = language.wanted(stack.parsed, self._scope_of(stack))
-        stack.standing = {name: standing for name, standing in stack.standing.items() if name in still}
-        now = stack.standing
+        stack.resources = {name: resource for name, resource in stack.resources.items() if name in still}
+        now = stack.resources
 
-        def kept(was: Standing) -> bool:
+        def kept(was: StackResource) -> bool:
             return (now[was.logical_id].replaced_policy if was.logical_id in now else was.policy) in KEPT
 
         self._delete_all(stack, _superseded(old, now), kept)
-        self._say(stack, "UPDATE_COMPLETE")
+        self._record(stack, "UPDATE_COMPLETE")
 
-    def _back(self, stack: Stack, before: Stack, old: Mapping[str, Standing]) -> None:
+    def _roll_back(self, stack: Stack, before: Stack, old: Mapping[str, StackResource]) -> None:
         """Undo an update: what was changed is changed back, what was added goes."""
-        added = _superseded(stack.standing, old)
+        added = _superseded(stack.resources, old)
         stack.template, stack.parsed = before.template, before.parsed
         stack.parameters, stack.given, stack.tags = before.parameters, before.given, before.tags
-        stack.standing.update(_superseded(old, stack.standing))
+        stack.resources.update(_superseded(old, stack.resources))
         try:
-            self._forward(stack)
+            self._apply(stack)
         except Failed as failed:
-            self._say(stack, "UPDATE_ROLLBACK_FAILED", str(failed))
+            self._record(stack, "UPDATE_ROLLBACK_FAILED", str(failed))
             return
-        self._say(stack, "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS")
-        stack.standing = {name: standing for name, standing in stack.standing.items() if name in old}
+        self._record(stack, "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS")
+        stack.resources = {name: resource for name, resource in stack.resources.items() if name in old}
         self._delete_all(stack, added, _kept_of_new)
-        self._say(stack, "UPDATE_ROLLBACK_COMPLETE")
+        self._record(stack, "UPDATE_ROLLBACK_COMPLETE")
 
     def delete(self, stack: Stack) -> None:
         """Delete what stands, each resource after all that need it."""
-        self._say(stack, "DELETE_IN_PROGRESS", "User Initiated")
-        if in_use := self._in_use(stack, {}):
-            self._say(stack, "DELETE_FAILED", in_use)
+        self._record(stack, "DELETE_IN_PROGRESS", "User Initiated")
+        if in_use := self._import_conflict(stack, {}):
+            self._record(stack, "DELETE_FAILED", in_use)
             return
-        left = self._delete_all(stack, dict(stack.standing), lambda standing: standing.policy in KEPT)
+        left = self._delete_all(stack, dict(stack.resources), lambda resource: resource.policy in KEPT)
         if left:
-            self._say(stack, "DELETE_FAILED", _left(left))
+            self._record(stack, "DELETE_FAILED", _not_deleted(left))
             return
         stack.deleted = datetime.now(timezone.utc)
-        self._say(stack, "DELETE_COMPLETE")
+        self._record(stack, "DELETE_COMPLETE")
 
-    def _forward(self, stack: Stack) -> None:
+    def _apply(self, stack: Stack) -> None:
         scope = self._scope_of(stack)
         resources = language.wanted(stack.parsed, scope)
         waits_for = language.needs(resources)
@@ -237,10 +237,10 @@ class Engine:
         scope.resources = {name: made for name, made in scope.resources.items() if name in resources}
 
         def step(name: str) -> None:
-            standing = self._bring(stack, name, resources[name], scope, frozenset(waits_for[name]))
+            resource = self._create_or_update(stack, name, resources[name], scope, frozenset(waits_for[name]))
             with self._lock:
-                scope.resources[name] = standing.made
-                stack.standing[name] = standing
+                scope.resources[name] = resource.made
+                stack.resources[name] = resource
 
         if failures := _in_order(waits_for, step):
             raise failures[0]
@@ -258,37 +258,39 @@ class Engine:
             }
         except Exception as error:
             raise Failed("Outputs", _reason(error)) from error
-        if refused := self._taken(stack, exports) or self._in_use(stack, exports):
+        if refused := self._export_conflict(stack, exports) or self._import_conflict(stack, exports):
             raise Failed("Outputs", refused)
         stack.outputs, stack.exports, stack.imports = outputs, exports, frozenset(scope.imports)
 
-    def _others(self, stack: Stack) -> list[Stack]:
+    def _other_stacks(self, stack: Stack) -> list[Stack]:
         return [other for other in self._here.stacks() if other.id != stack.id]
 
-    def _taken(self, stack: Stack, exports: Mapping[str, str]) -> str:
+    def _export_conflict(self, stack: Stack, exports: Mapping[str, str]) -> str:
         """What cannot be exported, because another stack does it; empty when all can."""
-        taken = ((name, other) for other in self._others(stack) for name in other.exports if name in exports)
+        taken = ((name, other) for other in self._other_stacks(stack) for name in other.exports if name in exports)
         return next((f"Export with name {name} is already exported by stack {other.name}" for name, other in taken), "")
 
-    def _in_use(self, stack: Stack, exports: Mapping[str, str]) -> str:
+    def _import_conflict(self, stack: Stack, exports: Mapping[str, str]) -> str:
         """What another stack has imported and would lose by these exports; empty when it would lose nothing."""
-        used = ((name, other) for other in self._others(stack) for name in sorted(other.imports & set(stack.exports)))
+        used = (
+            (name, other) for other in self._other_stacks(stack) for name in sorted(other.imports & set(stack.exports))
+        )
         lost = ((name, other) for name, other in used if exports.get(name) != stack.exports[name])
         return next(
             (f"Export {name} cannot be changed or deleted, as it is in use by {o.name}" for name, o in lost), ""
         )
 
-    def _bring(
+    def _create_or_update(
         self, stack: Stack, name: str, resource: Mapping[str, Any], scope: language.Scope, needs: frozenset[str]
-    ) -> Standing:
+    ) -> StackResource:
         """Make a resource, change it, or leave it, so that it is as the template says."""
         kind = resource["Type"]
-        there = stack.standing.get(name)
+        there = stack.resources.get(name)
         old = there if there and there.type == kind else None
         verb = "UPDATE" if old else "CREATE"
         physical_id = there.made.id if there else ""
         policies = {key: resource.get(key, "Delete") for key in ("DeletionPolicy", "UpdateReplacePolicy")}
-        new = Standing(name, kind, {}, Made(""), needs, *policies.values())
+        new = StackResource(name, kind, {}, Made(""), needs, *policies.values())
         in_place = False
         try:
             new = replace(new, properties=scope.value(resource.get("Properties", {})))
@@ -296,7 +298,7 @@ class Engine:
                 return replace(new, made=old.made)
             type_ = self._here.types(kind)
             type_.check(name, new.properties)
-            self._say(stack, f"{verb}_IN_PROGRESS", logical_id=name, type=kind, physical_id=physical_id)
+            self._record(stack, f"{verb}_IN_PROGRESS", logical_id=name, type=kind, physical_id=physical_id)
             context = self._here.context(stack, name)
             if old and type_.update and not type_.replaces(old.properties, new.properties):
                 in_place = True
@@ -308,56 +310,56 @@ class Engine:
             with self._lock:
                 if old and in_place:
                     # Nobody knows how far it came: the way back has to change it again.
-                    stack.standing[name] = replace(old, properties=new.properties)
+                    stack.resources[name] = replace(old, properties=new.properties)
                 elif isinstance(error, HalfMade):
-                    stack.standing[name] = replace(new, made=Made(error.id))
-            self._say(stack, f"{verb}_FAILED", reason, logical_id=name, type=kind, physical_id=physical_id)
+                    stack.resources[name] = replace(new, made=Made(error.id))
+            self._record(stack, f"{verb}_FAILED", reason, logical_id=name, type=kind, physical_id=physical_id)
             raise Failed(name, reason) from error
-        self._say(stack, f"{verb}_COMPLETE", logical_id=name, type=kind, physical_id=made.id)
+        self._record(stack, f"{verb}_COMPLETE", logical_id=name, type=kind, physical_id=made.id)
         return replace(new, made=made)
 
     def _delete_all(
-        self, stack: Stack, going: Mapping[str, Standing], kept: Callable[[Standing], bool]
+        self, stack: Stack, going: Mapping[str, StackResource], kept: Callable[[StackResource], bool]
     ) -> list[Failed]:
         """Delete resources, each after all that need it; what could not be deleted stays, and what it needs."""
         users: dict[str, set[str]] = {name: set() for name in going}
-        for name, standing in going.items():
-            for needed in standing.needs & set(going):
+        for name, resource in going.items():
+            for needed in resource.needs & set(going):
                 users[needed].add(name)
 
         def step(name: str) -> None:
-            standing = going[name]
-            self._end(stack, standing, kept=kept(standing))
+            resource = going[name]
+            self._delete_resource(stack, resource, kept=kept(resource))
             with self._lock:
-                if stack.standing.get(name) is standing:
-                    del stack.standing[name]
+                if stack.resources.get(name) is resource:
+                    del stack.resources[name]
 
         return _in_order(users, step, on_failure="go on beside")
 
-    def _end(self, stack: Stack, standing: Standing, *, kept: bool) -> None:
-        about = {"logical_id": standing.logical_id, "type": standing.type, "physical_id": standing.made.id}
+    def _delete_resource(self, stack: Stack, resource: StackResource, *, kept: bool) -> None:
+        about = {"logical_id": resource.logical_id, "type": resource.type, "physical_id": resource.made.id}
         if kept:
-            self._say(stack, "DELETE_SKIPPED", **about)
+            self._record(stack, "DELETE_SKIPPED", **about)
             return
-        self._say(stack, "DELETE_IN_PROGRESS", **about)
+        self._record(stack, "DELETE_IN_PROGRESS", **about)
         try:
-            type_ = self._here.types(standing.type)
-            type_.delete(self._here.context(stack, standing.logical_id), standing.made.id, standing.properties)
+            type_ = self._here.types(resource.type)
+            type_.delete(self._here.context(stack, resource.logical_id), resource.made.id, resource.properties)
         except Exception as error:
-            self._say(stack, "DELETE_FAILED", _reason(error), **about)
-            raise Failed(standing.logical_id, _reason(error)) from error
-        self._say(stack, "DELETE_COMPLETE", **about)
+            self._record(stack, "DELETE_FAILED", _reason(error), **about)
+            raise Failed(resource.logical_id, _reason(error)) from error
+        self._record(stack, "DELETE_COMPLETE", **about)
 
     def _scope_of(self, stack: Stack) -> language.Scope:
         scope = self._scope(stack, stack.parsed, stack.parameters)
-        scope.resources.update({name: standing.made for name, standing in stack.standing.items()})
+        scope.resources.update({name: resource.made for name, resource in stack.resources.items()})
         return scope
 
     def _scope(self, stack: Stack, parsed: Mapping[str, Any], parameters: Mapping[str, Any]) -> language.Scope:
         pseudo = {**self._here.pseudo, "AWS::StackName": stack.name, "AWS::StackId": stack.id}
         pseudo["AWS::NotificationARNs"] = []
         conditions, mappings = parsed.get("Conditions", {}), parsed.get("Mappings", {})
-        others = self._others(stack)
+        others = self._other_stacks(stack)
         return language.Scope(
             pseudo,
             parameters,
@@ -368,7 +370,7 @@ class Engine:
             exports={name: value for other in others for name, value in other.exports.items()},
         )
 
-    def _say(
+    def _record(
         self,
         stack: Stack,
         status: str,
@@ -426,21 +428,21 @@ def _in_order(
     return failures
 
 
-def _kept_of_new(standing: Standing) -> bool:
+def _kept_of_new(resource: StackResource) -> bool:
     """Whether what was made stays although the making of the whole is undone."""
-    return standing.policy == "Retain"
+    return resource.policy == "Retain"
 
 
-def _superseded(old: Mapping[str, Standing], new: Mapping[str, Standing]) -> dict[str, Standing]:
+def _superseded(old: Mapping[str, StackResource], new: Mapping[str, StackResource]) -> dict[str, StackResource]:
     """What stood in `old` and is no longer, or is another one, in `new`."""
     return {
-        name: standing
-        for name, standing in old.items()
-        if name not in new or new[name].made.id != standing.made.id or new[name].type != standing.type
+        name: resource
+        for name, resource in old.items()
+        if name not in new or new[name].made.id != resource.made.id or new[name].type != resource.type
     }
 
 
-def _left(failures: list[Failed]) -> str:
+def _not_deleted(failures: list[Failed]) -> str:
     names = ", ".join(failure.logical_id for failure in failures)
     return f"The following resource(s) failed to delete: [{names}]." if failures else ""
 

@@ -224,8 +224,8 @@ class KarpenterCharts:
         for chart, folder in (("karpenter", "crds"), ("karpenter-crd", "templates")):
             _copy(module / "charts" / chart, into / chart)
             _complete(into / chart / folder, crds)
-            _say(into / chart / "Chart.yaml", {"version": self.asked, "appVersion": self.asked})
-        _say(into / "karpenter" / "values.yaml", {"    tag": self.asked, "    digest": '""'})
+            _set_values(into / chart / "Chart.yaml", {"version": self.asked, "appVersion": self.asked})
+        _set_values(into / "karpenter" / "values.yaml", {"    tag": self.asked, "    digest": '""'})
         (into / "source").write_text(source, encoding="utf-8")
 
     def _module(self, bench: Bench) -> tuple[str, Path]:
@@ -259,7 +259,7 @@ def _complete(folder: Path, crds: list[Path]) -> None:
             (folder / crd.name).write_bytes(crd.read_bytes())
 
 
-def _say(file: Path, values: dict[str, str]) -> None:
+def _set_values(file: Path, values: dict[str, str]) -> None:
     """Set keys of a YAML file, each given with its indentation, and leave everything else as it is written."""
     text = file.read_text(encoding="utf-8")
     for key, value in values.items():

@@ -247,7 +247,7 @@ def test_a_failed_creation_deletes_what_was_made_in_reverse(world):
     calls = world.deploy({**CHAIN, "D": thing("C")})
     assert calls == ["create A", "create B", "create C", "delete B-1", "delete A-1"]
     assert world.stack.status == "ROLLBACK_COMPLETE"
-    assert (world.standing, world.stack.standing) == ({}, {})
+    assert (world.standing, world.stack.resources) == ({}, {})
 
 
 def test_the_events_of_a_failed_creation_name_the_resource_and_the_reason(world):
@@ -321,7 +321,7 @@ def test_a_deletion_that_fails_names_the_resource_and_keeps_what_it_needs(world)
     assert world.stack.status == "DELETE_FAILED"
     assert world.stack.reason == "The following resource(s) failed to delete: [B]."
     assert world.reason("DELETE_FAILED") == "in use"
-    assert list(world.stack.standing) == ["A", "B"]
+    assert list(world.stack.resources) == ["A", "B"]
     assert world.stack.deleted is None
 
 
@@ -380,7 +380,7 @@ def test_an_update_replaces_with_the_new_one_first_and_the_old_one_deleted_at_th
     assert world.deploy({"A": thing(Name="b"), "B": thing("A")}) == ["create A", "update B", "delete A-1"]
     assert world.standing == {"A-2": {"Name": "b"}, "B-1": {"Uses": ["A-2"]}}
     assert world.statuses()[2:] == ["UPDATE_IN_PROGRESS", "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", "UPDATE_COMPLETE"]
-    assert world.stack.standing["A"].made.id == "A-2"
+    assert world.stack.resources["A"].made.id == "A-2"
 
 
 def test_a_type_that_cannot_be_updated_is_replaced_by_any_change(world):
@@ -396,7 +396,7 @@ def test_a_resource_of_another_type_is_another_resource(world):
 def test_what_left_the_template_goes_in_reverse_after_all_else(world):
     world.deploy(CHAIN)
     assert world.deploy({"A": thing(), "New": thing("A")}) == ["create New", "delete C-1", "delete B-1"]
-    assert list(world.stack.standing) == ["A", "New"]
+    assert list(world.stack.resources) == ["A", "New"]
 
 
 def test_an_update_renews_the_outputs(world):
@@ -417,7 +417,7 @@ def test_what_left_the_template_stays_when_it_is_to_be_retained(world):
     world.deploy({"A": thing(DeletionPolicy="Retain"), "B": thing()})
     assert world.deploy({"B": thing()}) == []
     assert "A-1" in world.standing
-    assert list(world.stack.standing) == ["B"]
+    assert list(world.stack.resources) == ["B"]
 
 
 @pytest.mark.parametrize(("policy", "left"), [("Retain", ["A-1", "A-2"]), ("Delete", ["A-2"])])
@@ -448,7 +448,7 @@ def test_a_failed_update_goes_back(world):
     assert world.stack.status == "UPDATE_ROLLBACK_COMPLETE"
     assert world.standing == {"A-1": {"Size": 1}, "B-1": {"Size": 1, "Uses": ["A-1"]}, "Gone-1": {}}
     assert calls[-3:] == ["update A", "update B", "delete Added-1"]
-    assert sorted(world.stack.standing) == ["A", "B", "Gone"]
+    assert sorted(world.stack.resources) == ["A", "B", "Gone"]
 
 
 def test_after_a_failed_update_the_stack_is_as_it_was(world):
@@ -486,7 +486,7 @@ def test_a_replacement_that_failed_leaves_the_old_one_alone(world):
     assert world.deploy({"A": thing(Name="b")}) == ["create A"]
     assert world.stack.status == "UPDATE_ROLLBACK_COMPLETE"
     assert world.standing == {"A-1": {"Name": "a"}}
-    assert world.stack.standing["A"].properties == {"Name": "a"}
+    assert world.stack.resources["A"].properties == {"Name": "a"}
 
 
 def test_a_replacement_that_was_half_made_is_deleted_and_the_old_one_left_alone(world):

@@ -247,7 +247,7 @@ def play(before, story):
     scene = Scene(before.account, before.plane, timeline, observer)
     try:
         story.play(scene)
-        scene.strike()
+        scene.delete_namespace()
     finally:
         observer.stop()
 

@@ -57,7 +57,7 @@ def refusal(code: str, operation: str, sentence: str, because: Collection[str] =
 
 
 @contextmanager
-def standing(id: str) -> Iterator[None]:
+def rolled_back_on_failure(id: str) -> Iterator[None]:
     """What is done to a resource that was made a moment ago.
 
     Raises:

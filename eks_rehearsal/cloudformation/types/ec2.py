@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from eks_rehearsal.cloudformation.resource import Context, Made, Properties, ResourceType
-from eks_rehearsal.cloudformation.types.calls import call, chosen, known, refusal, standing, tried, until
+from eks_rehearsal.cloudformation.types.calls import call, chosen, known, refusal, rolled_back_on_failure, tried, until
 from eks_rehearsal.cloudformation.types.tags import own_tags, pairs, tags_of
 
 Change = Callable[[Context, str, Any, Any], None]
@@ -90,7 +90,7 @@ class Ec2Type:
             context, "ec2", f"create_{self.noun}", **given, **tag_specifications(self.noun, context, properties)
         )
         id = answer.get(self.operation, answer)[self.id]
-        with standing(id):
+        with rolled_back_on_failure(id):
             for name, change in self.changed.items():
                 if name in properties:
                     change(context, id, None, properties[name])
@@ -173,8 +173,8 @@ def _ids(things: Any, key: str) -> list[str]:
 
 
 def _nat_gateways(context: Context, **filters: str) -> list[str]:
-    standing = (gateway for gateway in _found(context, "describe_nat_gateways", **filters))
-    return [gateway["NatGatewayId"] for gateway in standing if gateway["State"] != "deleted"]
+    gateways = (gateway for gateway in _found(context, "describe_nat_gateways", **filters))
+    return [gateway["NatGatewayId"] for gateway in gateways if gateway["State"] != "deleted"]
 
 
 def _interfaces(context: Context, **filters: str) -> list[str]:
@@ -307,7 +307,7 @@ def _rules(direction: str) -> Change:
     where = f"SecurityGroup{direction.title()}"
 
     def change(context: Context, id: str, old: Any, new: Any) -> None:
-        before = _standing_rules(context, id, direction) if old is None else _permissions(context, where, old)
+        before = _initial_rules(context, id, direction) if old is None else _permissions(context, where, old)
         after = _permissions(context, where, _default_rules(direction) if new is None else new)
         gone, come = [rule for rule in before if rule not in after], [rule for rule in after if rule not in before]
         if gone:
@@ -326,7 +326,7 @@ def _default_rules(direction: str) -> list[dict[str, Any]]:
     return [EVERYWHERE] if direction == "egress" else []
 
 
-def _standing_rules(context: Context, id: str, direction: str) -> list[dict[str, Any]]:
+def _initial_rules(context: Context, id: str, direction: str) -> list[dict[str, Any]]:
     """What EC2 put in a new group: everything may leave, until the template says otherwise."""
     if direction == "ingress":
         return []
@@ -409,7 +409,7 @@ def _address(context: Context, ip: str) -> dict[str, Any] | None:
     return answer["Addresses"][0] if answer and answer["Addresses"] else None
 
 
-def _readdress(context: Context, id: str, old: Properties, new: Properties) -> Made:
+def _update_address(context: Context, id: str, old: Properties, new: Properties) -> Made:
     address = _address(context, id) or {}
     retag(context, address["AllocationId"], old, new)
     return Made(id, chosen(address, ("AllocationId", "PublicIp")))
@@ -450,7 +450,7 @@ def _detach_gateway(context: Context, _id: str, properties: Properties) -> None:
     tried(context, "ec2", "detach_internet_gateway", **properties)
 
 
-def _reattach_gateway(context: Context, id: str, old: Properties, new: Properties) -> Made:
+def _replace_attachment(context: Context, id: str, old: Properties, new: Properties) -> Made:
     if old:
         _detach_gateway(context, id, old)
     return _attach_gateway(context, new)
@@ -462,7 +462,7 @@ def _destination(properties: Properties) -> str:
     )
 
 
-def _routed(operation: str) -> Callable[[Context, Properties], Made]:
+def _write_route(operation: str) -> Callable[[Context, Properties], Made]:
     def write(context: Context, properties: Properties) -> Made:
         call(context, "ec2", operation, **properties)
         to = _destination(properties)
@@ -471,11 +471,11 @@ def _routed(operation: str) -> Callable[[Context, Properties], Made]:
     return write
 
 
-def _reroute(context: Context, _id: str, _old: Properties, new: Properties) -> Made:
-    return _routed("replace_route")(context, new)
+def _replace_route(context: Context, _id: str, _old: Properties, new: Properties) -> Made:
+    return _write_route("replace_route")(context, new)
 
 
-def _unroute(context: Context, _id: str, properties: Properties) -> None:
+def _delete_route(context: Context, _id: str, properties: Properties) -> None:
     named = chosen(properties, ("RouteTableId", "DestinationCidrBlock", "DestinationIpv6CidrBlock"))
     tried(context, "ec2", "delete_route", **named)
 
@@ -514,7 +514,7 @@ def _retag_only(context: Context, id: str, old: Properties, new: Properties) -> 
     return Made(id, {"Id": id})
 
 
-def _end_flow_log(context: Context, id: str, _properties: Properties) -> None:
+def _delete_flow_log(context: Context, id: str, _properties: Properties) -> None:
     tried(context, "ec2", "delete_flow_logs", FlowLogIds=[id])
 
 
@@ -602,21 +602,21 @@ ASSOCIATION = frozenset({"RouteTableId", "SubnetId"})
 
 ROWS = (
     *(thing.row() for thing in EC2_TYPES),
-    ResourceType("AWS::EC2::EIP", frozenset({"Domain", "Tags"}), _allocate, _release, _readdress),
+    ResourceType("AWS::EC2::EIP", frozenset({"Domain", "Tags"}), _allocate, _release, _update_address),
     ResourceType(
         "AWS::EC2::VPCGatewayAttachment",
         frozenset({"InternetGatewayId", "VpcId"}),
         _attach_gateway,
         _detach_gateway,
-        _reattach_gateway,
+        _replace_attachment,
         frozenset({"VpcId"}),
     ),
     ResourceType(
         "AWS::EC2::Route",
         ROUTE | {"GatewayId", "NatGatewayId", "EgressOnlyInternetGatewayId"},
-        _routed("create_route"),
-        _unroute,
-        _reroute,
+        _write_route("create_route"),
+        _delete_route,
+        _replace_route,
         ROUTE,
     ),
     ResourceType(
@@ -627,7 +627,7 @@ ROWS = (
         replaced_by=ASSOCIATION,
     ),
     ResourceType("AWS::EC2::VPCCidrBlock", BLOCK, _associate_block, _disassociate_block, replaced_by=BLOCK),
-    ResourceType("AWS::EC2::FlowLog", FLOW_LOG | {"Tags"}, _flow_log, _end_flow_log, _retag_only, FLOW_LOG),
+    ResourceType("AWS::EC2::FlowLog", FLOW_LOG | {"Tags"}, _flow_log, _delete_flow_log, _retag_only, FLOW_LOG),
     _rule("ingress"),
     _rule("egress"),
     ResourceType(

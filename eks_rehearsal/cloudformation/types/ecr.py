@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from eks_rehearsal.cloudformation.resource import Context, Made, Properties, ResourceType
-from eks_rehearsal.cloudformation.types.calls import call, chosen, document, known, standing, tried
+from eks_rehearsal.cloudformation.types.calls import call, chosen, document, known, rolled_back_on_failure, tried
 from eks_rehearsal.cloudformation.types.tags import Tagging, pairs, tags_of
 
 TAGS = Tagging("ecr", "ResourceArn")
@@ -18,7 +18,7 @@ def _create(context: Context, properties: Properties) -> Made:
     given = chosen(properties, CREATED)
     tags = pairs(tags_of(context, properties))
     made = call(context, "ecr", "create_repository", RepositoryName=name, Tags=tags, **given)["repository"]
-    with standing(name):
+    with rolled_back_on_failure(name):
         _configure(context, name, {}, properties)
     return _made(made)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from eks_rehearsal.cloudformation.resource import Context, Made, Properties, ResourceType
-from eks_rehearsal.cloudformation.types.calls import call, chosen, standing, tried, until
+from eks_rehearsal.cloudformation.types.calls import call, chosen, rolled_back_on_failure, tried, until
 from eks_rehearsal.cloudformation.types.tags import Tagging, tags_of
 from eks_rehearsal.errors import RehearsalError
 
@@ -66,7 +66,7 @@ class EksType:
         given = self.given(context, properties) | {"Tags": tags_of(context, properties)}
         made = call(context, "eks", f"create_{self.noun}", **given)[self.answer]
         id = self.id(made)
-        with standing(id):
+        with rolled_back_on_failure(id):
             self.settle(context, id)
             self.created(context, properties)
         return Made(id, self.attributes(self.shown(context, id) or {}))

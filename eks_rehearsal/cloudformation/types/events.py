@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from eks_rehearsal.cloudformation.resource import Context, Made, Properties, ResourceType
-from eks_rehearsal.cloudformation.types.calls import call, chosen, document, refusal, standing, tried
+from eks_rehearsal.cloudformation.types.calls import call, chosen, document, refusal, rolled_back_on_failure, tried
 from eks_rehearsal.cloudformation.types.tags import Tagging, pairs, tags_of
 
 TAGS = Tagging("events", "ResourceARN")
@@ -31,7 +31,7 @@ def _put(context: Context, name: str, properties: Properties, **more: object) ->
     return str(made["RuleArn"])
 
 
-def _aim(context: Context, name: str, properties: Properties) -> None:
+def _put_targets(context: Context, name: str, properties: Properties) -> None:
     targets = properties.get("Targets")
     if not targets:
         return
@@ -44,8 +44,8 @@ def _create(context: Context, properties: Properties) -> Made:
     name = properties.get("Name") or context.name(64)
     arn = _put(context, name, properties, Tags=pairs(tags_of(context, properties)))
     id = _id(name, properties)
-    with standing(id):
-        _aim(context, name, properties)
+    with rolled_back_on_failure(id):
+        _put_targets(context, name, properties)
     return Made(id, {"Arn": arn, "RuleName": name})
 
 
@@ -59,7 +59,7 @@ def _update(context: Context, id: str, old: Properties, new: Properties) -> Made
     gone = [target for target in _target_ids(old) if target not in _target_ids(new)]
     if gone:
         call(context, "events", "remove_targets", Rule=name, Ids=gone, **_bus(new))
-    _aim(context, name, new)
+    _put_targets(context, name, new)
     TAGS.change(context, arn, old, new)
     return Made(id, {"Arn": arn, "RuleName": name})
 

@@ -6,7 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eks_rehearsal.cloudformation.resource import Context, Made, Properties, ResourceType
-from eks_rehearsal.cloudformation.types.calls import call, chosen, document, known, refusal, standing, tried
+from eks_rehearsal.cloudformation.types.calls import (
+    call,
+    chosen,
+    document,
+    known,
+    refusal,
+    rolled_back_on_failure,
+    tried,
+)
 from eks_rehearsal.cloudformation.types.tags import Tagging, pairs, tags_of
 
 ROLE_TAGS = Tagging("iam", "RoleName", "tag_role", "untag_role")
@@ -41,8 +49,8 @@ def _create_role(context: Context, properties: Properties) -> Made:
         Tags=pairs(tags_of(context, properties)),
         **given,
     )
-    with standing(name):
-        _arm(context, name, {}, properties)
+    with rolled_back_on_failure(name):
+        _update_policies(context, name, {}, properties)
     return _role_made(context, name)
 
 
@@ -58,7 +66,7 @@ def _inline(context: Context, properties: Properties) -> dict[str, Any]:
     return {policy["PolicyName"]: document(policy["PolicyDocument"]) for policy in policies}
 
 
-def _arm(context: Context, name: str, old: Properties, new: Properties) -> None:
+def _update_policies(context: Context, name: str, old: Properties, new: Properties) -> None:
     """Give a role the policies of the new properties and take those that only the old ones have."""
     before, after = set(old.get("ManagedPolicyArns") or ()), set(new.get("ManagedPolicyArns") or ())
     for arn in sorted(before - after):
@@ -87,13 +95,13 @@ def _update_role(context: Context, name: str, old: Properties, new: Properties) 
             MaxSessionDuration=new.get("MaxSessionDuration", SESSION),
             **described,
         )
-    _bound(context, name, old.get("PermissionsBoundary"), new.get("PermissionsBoundary"))
-    _arm(context, name, old, new)
+    _update_boundary(context, name, old.get("PermissionsBoundary"), new.get("PermissionsBoundary"))
+    _update_policies(context, name, old, new)
     ROLE_TAGS.change(context, name, old, new)
     return _role_made(context, name)
 
 
-def _bound(context: Context, name: str, old: str | None, new: str | None) -> None:
+def _update_boundary(context: Context, name: str, old: str | None, new: str | None) -> None:
     if new and new != old:
         call(context, "iam", "put_role_permissions_boundary", RoleName=name, PermissionsBoundary=new)
     elif old and not new:
@@ -102,7 +110,7 @@ def _bound(context: Context, name: str, old: str | None, new: str | None) -> Non
 
 def _delete_role(context: Context, name: str, properties: Properties) -> None:
     """What the role's own properties gave it goes with it; IAM refuses while anything else is left."""
-    _arm(context, name, properties, {})
+    _update_policies(context, name, properties, {})
     tried(context, "iam", "delete_role", RoleName=name)
 
 
@@ -152,7 +160,7 @@ def _create_managed(context: Context, properties: Properties) -> Made:
         **chosen(properties, ("Path", "Description")),
     )
     arn = made["Policy"]["Arn"]
-    with standing(arn):
+    with rolled_back_on_failure(arn):
         _attach(context, arn, set(), _holders(properties))
     return _managed_made(context, arn)
 
@@ -212,12 +220,12 @@ def _create_profile(context: Context, properties: Properties) -> Made:
     name = properties.get("InstanceProfileName") or context.name(128)
     given = chosen(properties, ("Path",))
     made = call(context, "iam", "create_instance_profile", InstanceProfileName=name, **given)
-    with standing(name):
-        _carry(context, name, (), properties["Roles"])
+    with rolled_back_on_failure(name):
+        _update_roles(context, name, (), properties["Roles"])
     return Made(name, {"Arn": made["InstanceProfile"]["Arn"]})
 
 
-def _carry(context: Context, name: str, old: Sequence[str], new: Sequence[str]) -> None:
+def _update_roles(context: Context, name: str, old: Sequence[str], new: Sequence[str]) -> None:
     """Let a profile carry the new role in the place of the old one: it has one."""
     for role in set(old) - set(new):
         tried(context, "iam", "remove_role_from_instance_profile", InstanceProfileName=name, RoleName=role)
@@ -226,13 +234,13 @@ def _carry(context: Context, name: str, old: Sequence[str], new: Sequence[str]) 
 
 
 def _update_profile(context: Context, name: str, old: Properties, new: Properties) -> Made:
-    _carry(context, name, old["Roles"], new["Roles"])
+    _update_roles(context, name, old["Roles"], new["Roles"])
     made = call(context, "iam", "get_instance_profile", InstanceProfileName=name)
     return Made(name, {"Arn": made["InstanceProfile"]["Arn"]})
 
 
 def _delete_profile(context: Context, name: str, properties: Properties) -> None:
-    _carry(context, name, properties["Roles"], ())
+    _update_roles(context, name, properties["Roles"], ())
     tried(context, "iam", "delete_instance_profile", InstanceProfileName=name)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from botocore.exceptions import ClientError
 
 from eks_rehearsal.cloudformation.resource import Context, Made, Properties, ResourceType
-from eks_rehearsal.cloudformation.types.calls import call, document, standing, text, tried
+from eks_rehearsal.cloudformation.types.calls import call, document, rolled_back_on_failure, text, tried
 from eks_rehearsal.cloudformation.types.tags import Tagging, kms_pairs, tags_of
 
 TAGS = Tagging("kms", "KeyId", form=kms_pairs)
@@ -37,7 +37,7 @@ def _create(context: Context, properties: Properties) -> Made:
         Policy=document(properties.get("KeyPolicy")),
         Tags=kms_pairs(tags_of(context, properties)),
     )["KeyMetadata"]
-    with standing(made["KeyId"]):
+    with rolled_back_on_failure(made["KeyId"]):
         _switch(context, made["KeyId"], {}, properties)
     return Made(made["KeyId"], {"Arn": made["Arn"], "KeyId": made["KeyId"]})
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from eks_rehearsal.cloudformation.resource import Context, Made, Properties, ResourceType
-from eks_rehearsal.cloudformation.types.calls import call, chosen, known, standing, tried, until
+from eks_rehearsal.cloudformation.types.calls import call, chosen, known, rolled_back_on_failure, tried, until
 from eks_rehearsal.cloudformation.types.tags import Tagging, tags_of
 from eks_rehearsal.errors import RehearsalError
 
@@ -40,7 +40,7 @@ def _create(context: Context, properties: Properties) -> Made:
     name = properties.get("FunctionName") or context.name(64)
     given = chosen(properties, (*SETTINGS, *CODE))
     made = call(context, "lambda", "create_function", FunctionName=name, Tags=tags_of(context, properties), **given)
-    with standing(name):
+    with rolled_back_on_failure(name):
         _settle(context, name)
     return Made(name, {"Arn": made["FunctionArn"]})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from eks_rehearsal.cloudformation.resource import Context, Made, Properties, ResourceType
-from eks_rehearsal.cloudformation.types.calls import call, chosen, standing, tried
+from eks_rehearsal.cloudformation.types.calls import call, chosen, rolled_back_on_failure, tried
 from eks_rehearsal.cloudformation.types.tags import Tagging, tags_of
 
 TAGS = Tagging("logs", "ResourceArn", form=dict)
@@ -26,7 +26,7 @@ def _create(context: Context, properties: Properties) -> Made:
     given = chosen(properties, ("KmsKeyId", "LogGroupClass"))
     call(context, "logs", "create_log_group", LogGroupName=name, Tags=tags_of(context, properties), **given)
     if "RetentionInDays" in properties:
-        with standing(name):
+        with rolled_back_on_failure(name):
             _keep(context, name, properties["RetentionInDays"])
     return _made(context, name)
 

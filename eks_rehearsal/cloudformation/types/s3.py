@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eks_rehearsal.cloudformation.resource import Context, Made, Properties, ResourceType
-from eks_rehearsal.cloudformation.types.calls import call, document, known, refusal, standing, tried
+from eks_rehearsal.cloudformation.types.calls import call, document, known, refusal, rolled_back_on_failure, tried
 from eks_rehearsal.cloudformation.types.tags import own_tags, pairs
 
 # Where S3's API has another word for what CloudFormation calls so.
@@ -94,7 +94,7 @@ def _create(context: Context, properties: Properties) -> Made:
     bucket = properties.get("BucketName") or context.name(63, lower=True)
     where = None if context.region == WITHOUT_LOCATION else {"LocationConstraint": context.region}
     call(context, "s3", "create_bucket", Bucket=bucket, CreateBucketConfiguration=where)
-    with standing(bucket):
+    with rolled_back_on_failure(bucket):
         _configure(context, bucket, {}, properties)
     return _made(context, bucket)
 
