@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from eks_rehearsal.aws.extensions.cloudcontrol import CloudControl
 from eks_rehearsal.aws.extensions.ec2 import Ec2
 from eks_rehearsal.aws.extensions.ecr import EcrPublic
-from eks_rehearsal.aws.extensions.eks import Clusters, Eks
-from eks_rehearsal.aws.extensions.eks_access import AccessEntries, PodIdentity
+from eks_rehearsal.aws.extensions.eks import Eks
+from eks_rehearsal.aws.extensions.eks_access import AccessEntries
 from eks_rehearsal.aws.extensions.eks_addons import Addons
+from eks_rehearsal.aws.extensions.eks_clusters import Clusters
 from eks_rehearsal.aws.extensions.eks_fargate import FargateProfiles
 from eks_rehearsal.aws.extensions.eks_nodegroups import Nodegroups
+from eks_rehearsal.aws.extensions.eks_pod_identity import PodIdentity
 from eks_rehearsal.aws.extensions.events import AwsEvents
 from eks_rehearsal.aws.extensions.iam import Iam
 from eks_rehearsal.aws.extensions.pricing import Pricing

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, Final
 
-from eks_rehearsal.aws.extensions.eks import Cluster, Clusters
+from eks_rehearsal.aws.extensions.eks_clusters import Cluster, Clusters
 from eks_rehearsal.aws.wire import AwsError, Call
 from eks_rehearsal.aws.world import Operations
 

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from moto.core.utils import utcnow
 
-from eks_rehearsal.aws.extensions.eks import Cluster, Clusters, in_use, not_found
-from eks_rehearsal.aws.extensions.eks_access import PodIdentity
+from eks_rehearsal.aws.extensions.eks_clusters import Cluster, Clusters, in_use, not_found
+from eks_rehearsal.aws.extensions.eks_pod_identity import PodIdentity
 from eks_rehearsal.aws.wire import Call
 from eks_rehearsal.aws.world import Operations
 

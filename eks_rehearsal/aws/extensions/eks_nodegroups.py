@@ -9,8 +9,8 @@ from typing import Any, Final
 from moto.core.utils import utcnow
 
 from eks_rehearsal.aws.extensions.amis import LAST_AL2_MINOR
-from eks_rehearsal.aws.extensions.eks import Cluster, Clusters, in_use, invalid, not_found
 from eks_rehearsal.aws.extensions.eks_access import entry
+from eks_rehearsal.aws.extensions.eks_clusters import Cluster, Clusters, in_use, invalid, not_found
 from eks_rehearsal.aws.wire import AwsError, Call
 from eks_rehearsal.aws.world import Operations
 
