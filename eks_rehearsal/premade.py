@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
-from unittest import mock
 
 from eks_rehearsal.account import Account
+from eks_rehearsal.aws.extensions.ids import next_id
 from eks_rehearsal.cluster.authentication import AWS_AUTH
 from eks_rehearsal.cluster.kube import Kube
 from eks_rehearsal.errors import RehearsalError
@@ -21,13 +21,6 @@ Client = Callable[[str], Any]
 CONFIG_MAP: Final = "CONFIG_MAP"
 NODE_POLICIES: Final = ("AmazonEKSWorkerNodePolicy", "AmazonEKS_CNI_Policy", "AmazonEC2ContainerRegistryPullOnly")
 START_SECONDS: Final = 180.0
-
-# Where moto takes a new id from.
-ID_MAKERS: Final = {
-    "vpc": "moto.ec2.models.vpcs.random_vpc_id",
-    "subnet": "moto.ec2.models.subnets.random_subnet_id",
-    "sg": "moto.ec2.models.security_groups.random_security_group_id",
-}
 
 # What others have in aws-auth, which must be there afterwards to the last blank.
 FOREIGN_ROLES: Final = """\
@@ -97,18 +90,18 @@ def principals(account: Account, named: Iterable[re.Match[str]]) -> None:
 def network(client: Client, facts: Facts) -> tuple[str, list[str]]:
     """The VPC, its subnets in the region's zones, and the security groups of the nodes; nothing of it is tagged."""
     ec2 = client("ec2")
-    with _named("vpc", facts.get("VpcId")):
+    with next_id("vpc", facts.get("VpcId")):
         vpc = ec2.create_vpc(CidrBlock="10.42.0.0/16")["Vpc"]["VpcId"]
     zones = [zone["ZoneName"] for zone in ec2.describe_availability_zones()["AvailabilityZones"]]
     subnets = []
     for place, id in enumerate(facts.get("SubnetIds") or [None, None]):
-        with _named("subnet", id):
+        with next_id("subnet", id):
             made = ec2.create_subnet(
                 VpcId=vpc, CidrBlock=f"10.42.{place * 16}.0/20", AvailabilityZone=zones[place % len(zones)]
             )
         subnets.append(made["Subnet"]["SubnetId"])
     for id in _groups_of_nodes(facts):
-        with _named("sg", id):
+        with next_id("sg", id):
             ec2.create_security_group(GroupName=f"nodes-{id}", Description="the node group's nodes", VpcId=vpc)
     return vpc, subnets
 
@@ -116,7 +109,7 @@ def network(client: Client, facts: Facts) -> tuple[str, list[str]]:
 def cluster(client: Client, facts: Facts, subnets: list[str]) -> None:
     """The cluster; EKS makes its security group, with the id that the template names."""
     family = facts.get("IpFamily", "ipv4")
-    with _named("sg", facts.get("ClusterSecurityGroupId")):
+    with next_id("sg", facts.get("ClusterSecurityGroupId")):
         client("eks").create_cluster(
             name=facts["Name"],
             version=facts["KubernetesVersion"],
@@ -151,13 +144,6 @@ def node_group(client: Client, facts: Facts, subnets: list[str]) -> None:
 def _groups_of_nodes(facts: Facts) -> list[str]:
     """The security groups of the nodes, but for the cluster's own."""
     return [id for id in facts.get("SecurityGroupIds") or [] if id != facts.get("ClusterSecurityGroupId")]
-
-
-@contextlib.contextmanager
-def _named(kind: str, id: str | None) -> Iterator[None]:
-    """Let the next thing that moto makes of a kind have an id; any where none is said."""
-    with mock.patch(ID_MAKERS[kind], return_value=id) if id else contextlib.nullcontext():
-        yield
 
 
 def _roles(client: Client, facts: Facts) -> None:
