@@ -1,6 +1,6 @@
 """From the context of `cdk.json` and `-c` to a stack; the only reader of context and environment.
 
-A bad setting is told in a sentence, all of them in one run, and then nothing is left that could be deployed.
+Bad settings are reported in a sentence each, all of them in one run, and then nothing is left that could be deployed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from karpenter_gpu import (
     platform_from_context,
 )  # first: it finds Node.js for the CDK
 
-from karpenter_gpu.errors import told
+from karpenter_gpu.errors import faults_as_text
 
 import aws_cdk as cdk
 from cdk_nag import AwsSolutionsChecks
@@ -34,7 +34,7 @@ def main() -> int:
         app = cdk.App(context=_context(HERE / "cdk.json"), outdir=str(out))
         return _synthesize(app, out)
     except InvalidSettings as error:
-        print(told(error), end="", file=sys.stderr)
+        print(faults_as_text(error), end="", file=sys.stderr)
         _leave_nothing_deployable(out)
         return 1
     except BaseException:

@@ -110,7 +110,7 @@ def command(
         )
         raise typer.Exit(2) from None
     finally:
-        terminal.take_bar_away()
+        terminal.remove_bar()
     raise typer.Exit(0 if passed else 1)
 
 
@@ -194,14 +194,14 @@ class Terminal:
             self._bar.start()
         self._bar.update(self._bar.task_ids[0], description=description, completed=done, total=of or None)
 
-    def take_bar_away(self) -> None:
+    def remove_bar(self) -> None:
         """Leave the terminal as it is without a bar."""
         for task in self._bar.task_ids:
             self._bar.remove_task(task)
             self._bar.stop()
 
     def finished(self, program: str, seconds: float) -> None:
-        self.take_bar_away()
+        self.remove_bar()
         self.say(f"[dim]{escape(program)}: there after {seconds:.0f} s[/]")
 
     def log(self, line: str) -> None:

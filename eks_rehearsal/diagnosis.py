@@ -165,7 +165,7 @@ def _errors(account: Account, plane: ControlPlane) -> Iterator[Mapping[str, Any]
 
 def _recent(account: Account, plane: ControlPlane, words: str) -> Iterator[Mapping[str, Any]]:
     """The lines of Karpenter's log with these words that are not old."""
-    for text in account.pods[plane.name].said(words):
+    for text in account.pods[plane.name].log_lines(words):
         try:
             line = json.loads(text)
         except ValueError:
@@ -201,7 +201,7 @@ def _useless_nodes(_: Account, plane: ControlPlane) -> Iterator[str]:
 
 def _offerings(account: Account, plane: ControlPlane) -> Iterator[str]:
     """A pool asks for what its region does not have."""
-    said = {json.loads(line)["NodePool"]["name"] for line in account.pods[plane.name].said(NOTHING_LEFT)}
+    said = {json.loads(line)["NodePool"]["name"] for line in account.pods[plane.name].log_lines(NOTHING_LEFT)}
     for one in plane.kube.items(POOLS):
         if one["metadata"]["name"] in said:
             yield contradiction(one) or (

@@ -117,4 +117,4 @@ def __dir__() -> list[str]:
 
 
 _node.use_installed_node()
-_node.do_without_a_cache()
+_node.disable_jsii_cache()

@@ -34,7 +34,7 @@ def require_node() -> None:
         )
 
 
-def do_without_a_cache() -> None:
+def disable_jsii_cache() -> None:
     """Let the CDK run where nothing can be written at home, where its runtime would keep its files from run to run."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
     if sys.platform == "linux" and "JSII_RUNTIME_PACKAGE_CACHE_ROOT" not in os.environ:

@@ -18,7 +18,7 @@ from karpenter_gpu.errors import CannotLook
 if TYPE_CHECKING:
     from karpenter_gpu.leftovers.account import Account
     from karpenter_gpu.leftovers.look import Findings, Leftover
-    from karpenter_gpu.leftovers.remove import Say
+    from karpenter_gpu.leftovers.remove import Progress
 
 CLEAN, LEFT, NOT_SEEN, STOPPED = 0, 1, 2, 130
 # Where there is no terminal, a table is as wide as it needs to be.
@@ -56,17 +56,17 @@ def verify_clean(
 
         typer.echo(json.dumps(document(), indent=2))
         return
-    told = Console(highlight=False, stderr=as_json)
-    if not told.is_terminal:
-        told.width = WIDE
+    console = Console(highlight=False, stderr=as_json)
+    if not console.is_terminal:
+        console.width = WIDE
     try:
         _check(cluster, delete=delete, with_data=with_data, yes=yes, as_json=as_json)
-        raise typer.Exit(_run(told, cluster, region, as_json=as_json, delete=delete, with_data=with_data, yes=yes))
+        raise typer.Exit(_run(console, cluster, region, as_json=as_json, delete=delete, with_data=with_data, yes=yes))
     except CannotLook as error:
-        told.print(f"[bold red]verify-clean[/]: {escape(str(error))}", soft_wrap=True)
+        console.print(f"[bold red]verify-clean[/]: {escape(str(error))}", soft_wrap=True)
         raise typer.Exit(NOT_SEEN) from None
     except KeyboardInterrupt:
-        told.print("stopped; the same command goes on where this one was")
+        console.print("stopped; the same command goes on where this one was")
         raise typer.Exit(STOPPED) from None
 
 
@@ -84,7 +84,9 @@ def _check(cluster: str, *, delete: bool, with_data: bool, yes: bool, as_json: b
         raise CannotLook("; ".join(faults))
 
 
-def _run(told: Console, cluster: str, region: str, *, as_json: bool, delete: bool, with_data: bool, yes: bool) -> int:
+def _run(
+    console: Console, cluster: str, region: str, *, as_json: bool, delete: bool, with_data: bool, yes: bool
+) -> int:
     """Look, delete where that was asked for, look again, and say it all."""
     from karpenter_gpu.leftovers import account as accounts  # noqa: PLC0415
     from karpenter_gpu.leftovers import show  # noqa: PLC0415
@@ -95,9 +97,9 @@ def _run(told: Console, cluster: str, region: str, *, as_json: bool, delete: boo
     findings = found if with_data else keeping_data(found)
     removed: Sequence[Leftover] = ()
     if delete:
-        findings, removed = _delete(told, account, findings, yes=yes, as_json=as_json)
+        findings, removed = _delete(console, account, findings, yes=yes, as_json=as_json)
     elif not as_json:
-        show.tell(told, account, findings)
+        show.print_findings(console, account, findings)
     if as_json:
         typer.echo(json.dumps(show.document(account, findings, removed), indent=2))
     if findings.unseen:
@@ -119,19 +121,19 @@ def _look(account: Account) -> Findings:
 
 
 def _delete(
-    told: Console, account: Account, findings: Findings, *, yes: bool, as_json: bool
+    console: Console, account: Account, findings: Findings, *, yes: bool, as_json: bool
 ) -> tuple[Findings, Sequence[Leftover]]:
     """What is left after a deletion, with the reasons, and what was deleted."""
     from karpenter_gpu.leftovers import show  # noqa: PLC0415
     from karpenter_gpu.leftovers.remove import check_deletable, remove  # noqa: PLC0415
 
     if not as_json:
-        show.tell(told, account, findings)
+        show.print_findings(console, account, findings)
     check_deletable(account, findings)
     wanted = [one for one in findings.left if not one.kept]
     if not wanted or not (yes or typer.confirm(f"Delete {len(wanted)} of these {len(findings.left)}?")):
         return findings, ()
-    with _saying() as say:
+    with _progress() as say:
         failed = remove(account, findings.left, say)
     after = _look(account)
     why = failed | {one.key: one.kept for one in findings.left if one.kept}
@@ -140,13 +142,13 @@ def _delete(
     removed = [one for one in wanted if one.key not in there]
     findings = replace(after, left=left)
     if not as_json:
-        show.tell_deleted(told, removed)
-        show.tell(told, account, findings)
+        show.print_deleted(console, removed)
+        show.print_findings(console, account, findings)
     return findings, removed
 
 
 @contextmanager
-def _saying() -> Iterator[Say]:
+def _progress() -> Iterator[Progress]:
     """Says what a deletion does: in place on a terminal, line by line elsewhere."""
     console = Console(stderr=True, highlight=False)
     with console.status("deleting") as status:

@@ -66,11 +66,11 @@ def plain_faults() -> Iterator[None]:
     try:
         yield
     except InvalidSettings as error:
-        sys.stderr.write(told(error))
+        sys.stderr.write(faults_as_text(error))
         raise SystemExit(1) from None
 
 
-def told(error: InvalidSettings) -> str:
+def faults_as_text(error: InvalidSettings) -> str:
     """The faults, a line each, as a person reads them at a terminal."""
     count = len(error.faults)
     return "".join(

@@ -82,7 +82,7 @@ class RunningClusters:
 
     def create_fargate_profile(self, cluster: str, profile: Mapping[str, Any]) -> None:
         """Let pods run by it."""
-        self.nodes.let_in(cluster, profile["podExecutionRoleArn"], NODES_OF_FARGATE)
+        self.nodes.map_role(cluster, profile["podExecutionRoleArn"], NODES_OF_FARGATE)
         self.fargate[cluster].begin()
 
     def delete_fargate_profile(self, cluster: str, profile: Mapping[str, Any]) -> None:

@@ -194,7 +194,7 @@ def _splice(inner: ssl.SSLSocket, server: socket.socket) -> None:
         for source in ready:
             data = _read(source)
             if data == b"":
-                _say_goodbye(inner)
+                _close_tls(inner)
                 return
             if data:
                 target = server if source is inner else inner
@@ -213,7 +213,7 @@ def _read(source: socket.socket) -> bytes | None:
         return b""
 
 
-def _say_goodbye(inner: ssl.SSLSocket) -> None:
+def _close_tls(inner: ssl.SSLSocket) -> None:
     """TLS's own end: without it a client takes an answer that ends with its connection for a broken one."""
     inner.settimeout(0)
     with contextlib.suppress(OSError):

@@ -112,7 +112,7 @@ class Kube:
         version = ""
         known: dict[str, Document] = {}
 
-        def told(kind: str, item: Document) -> None:
+        def notify(kind: str, item: Document) -> None:
             known[item["metadata"]["uid"]] = item
             if kind == "DELETED":
                 del known[item["metadata"]["uid"]]
@@ -124,21 +124,21 @@ class Kube:
         while not stopped.is_set():
             try:
                 if not version:
-                    version = self._list(path, known, told)
-                version = self._follow(path, version, told, stopped)
+                    version = self._list(path, known, notify)
+                version = self._follow(path, version, notify, stopped)
             except (requests.RequestException, RehearsalError, ValueError):
                 version = ""
                 stopped.wait(0.3)
 
-    def _list(self, path: str, known: Mapping[str, Document], told: Callable[[str, Document], None]) -> str:
+    def _list(self, path: str, known: Mapping[str, Document], notify: Callable[[str, Document], None]) -> str:
         """Tell what is there, and what went while nobody looked."""
         listed = self.get(path)
         there = {item["metadata"]["uid"]: item for item in listed.get("items") or []}
         for uid, item in list(known.items()):
             if uid not in there:
-                told("DELETED", item)
+                notify("DELETED", item)
         for item in there.values():
-            told("ADDED", item)
+            notify("ADDED", item)
         return str(listed["metadata"]["resourceVersion"])
 
     def _follow(self, path: str, version: str, seen: Callable[[str, Document], None], stopped: threading.Event) -> str:

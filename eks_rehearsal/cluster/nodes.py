@@ -138,10 +138,10 @@ class Nodes:
         iam = self.aws().client("iam")
         iam.create_instance_profile(InstanceProfileName=profile)
         iam.add_role_to_instance_profile(InstanceProfileName=profile, RoleName=group["nodeRole"].rpartition("/")[2])
-        self.let_in(cluster, group["nodeRole"], NODES_OF_EC2)
+        self.map_role(cluster, group["nodeRole"], NODES_OF_EC2)
         self._scale(cluster, group)
 
-    def let_in(self, cluster: str, role: str, nodes: Mapping[str, Any]) -> None:
+    def map_role(self, cluster: str, role: str, nodes: Mapping[str, Any]) -> None:
         """Write the role of nodes that EKS brings into aws-auth, as EKS does where a cluster knows nothing else."""
         shown = self.aws().client("eks").describe_cluster(name=cluster)["cluster"]
         if shown["accessConfig"]["authenticationMode"] != "CONFIG_MAP":

@@ -115,7 +115,7 @@ class Pods:
         """The logs of the controllers there were."""
         return sorted(self.processes.folder.glob("karpenter-*.log"))
 
-    def said(self, words: str) -> list[str]:
+    def log_lines(self, words: str) -> list[str]:
         """The lines of those logs that have these words."""
         texts = (log.read_text(encoding="utf-8", errors="replace") for log in self.logs())
         return [line for text in texts for line in text.splitlines() if words in line]

@@ -131,7 +131,7 @@ class Functions:
                 timeout=function.timeout,
             )
         except subprocess.TimeoutExpired as error:
-            self._log(function, request, _said(error), function.timeout)
+            self._log(function, request, _output_until_killed(error), function.timeout)
             return Answer({"errorMessage": f"Task timed out after {function.timeout} seconds"}, "Unhandled")
         self._log(function, request, done.stdout + done.stderr, time.monotonic() - started)
         if not answer.exists():
@@ -234,7 +234,7 @@ class Functions:
         path.chmod(mode & 0o777 or stat.S_IRUSR | stat.S_IWUSR)
 
 
-def _said(error: subprocess.TimeoutExpired) -> str:
+def _output_until_killed(error: subprocess.TimeoutExpired) -> str:
     """What a program said until it was killed: bytes, whatever was asked for."""
     parts = (error.stdout, error.stderr)
     return "".join(part.decode(errors="replace") if isinstance(part, bytes) else part or "" for part in parts)

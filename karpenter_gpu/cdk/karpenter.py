@@ -29,7 +29,7 @@ from karpenter_gpu.cdk.gpu_pool import GpuPoolManifests
 from karpenter_gpu.cdk.interruption import Interruption
 from karpenter_gpu.cdk.node_role import NodeRole
 from karpenter_gpu.cdk.own_statements import own_statements
-from karpenter_gpu.cdk.system_nodes import SystemNodes
+from karpenter_gpu.cdk.system_nodes import SystemNodeOrder
 from karpenter_gpu.cdk.takeover import Takeover
 from karpenter_gpu.cdk.target import Target
 from karpenter_gpu.cdk.tokens import known
@@ -173,7 +173,7 @@ class Karpenter(Construct):
         self._begin(given)
         self._install(device_plugin)
         self._attach()
-        self._hold_the_clusters_stack()
+        self._order_cluster_stack()
 
     def _begin(self, given: _Given) -> None:
         """What Karpenter has in AWS, before anything is installed on the cluster."""
@@ -256,9 +256,9 @@ class Karpenter(Construct):
         swept.node.add_dependency(self._nodes, self._discovery)
         self._swept = swept
         self.charts.crds.node.add_dependency(swept)
-        self._system_nodes = SystemNodes(self, self._cluster, (self.charts.crds, self._plugin))
+        self._system_nodes = SystemNodeOrder(self, self._cluster, (self.charts.crds, self._plugin))
 
-    def _hold_the_clusters_stack(self) -> None:
+    def _order_cluster_stack(self) -> None:
         """Keep the stack that makes the cluster from being deleted before this one, and its GPU nodes.
 
         A weak reference, which the CDK may make, does not; CloudFormation deletes no stack whose export another imports.
@@ -363,7 +363,7 @@ class Karpenter(Construct):
 
     def start_after(self, *ready: IDependable) -> None:
         """Install Karpenter only when these are there, and delete none of them while it, or a GPU node, is left."""
-        self._system_nodes.said += ready
+        self._system_nodes.named += ready
         self.charts.crds.node.add_dependency(*ready)
         self._plugin.node.add_dependency(*ready)
 

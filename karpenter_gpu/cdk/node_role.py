@@ -39,10 +39,10 @@ class NodeRole(Construct):
         arn = f"arn:{Aws.PARTITION}:iam::{Aws.ACCOUNT_ID}:role/{there.role_name if there else role_name}"
         self.access: IConstruct
         if cluster.authentication_mode == CONFIG_MAP:
-            way_in = _in_the_clusters_own_map if cluster.is_made else _in_the_map_that_is_there
+            way_in = _by_own_aws_auth if cluster.is_made else _by_existing_aws_auth
             self.access = way_in(self, cluster, arn)
         elif there:
-            self.access = _by_the_entry_that_is_there(self, cluster, self.role.role_arn)
+            self.access = _by_existing_entry(self, cluster, self.role.role_arn)
         else:
             # An L2 entry has a list of access policies, and EKS takes none for this type.
             self.access = eks.CfnAccessEntry(
@@ -66,7 +66,7 @@ class NodeRole(Construct):
         return role
 
 
-def _by_the_entry_that_is_there(scope: Construct, cluster: Target, arn: str) -> IConstruct:
+def _by_existing_entry(scope: Construct, cluster: Target, arn: str) -> IConstruct:
     """An access entry that is used where it is, and made where it is not: EKS has one of a role."""
     stack = Stack.of(scope)
     entries = f"arn:{stack.partition}:eks:{stack.region}:{stack.account}:access-entry/*"
@@ -102,7 +102,7 @@ def _by_the_entry_that_is_there(scope: Construct, cluster: Target, arn: str) -> 
     return function.resource
 
 
-def _in_the_clusters_own_map(_: Construct, cluster: Target, arn: str) -> IConstruct:
+def _by_own_aws_auth(_: Construct, cluster: Target, arn: str) -> IConstruct:
     """The CDK writes the map of a cluster it makes, and takes roles of that cluster's stack alone."""
     stack = Stack.of(cluster.cluster)
     id = f"KarpenterNodes-{cluster.name}"
@@ -114,7 +114,7 @@ def _in_the_clusters_own_map(_: Construct, cluster: Target, arn: str) -> IConstr
     return access
 
 
-def _in_the_map_that_is_there(scope: Construct, cluster: Target, arn: str) -> IConstruct:
+def _by_existing_aws_auth(scope: Construct, cluster: Target, arn: str) -> IConstruct:
     """One entry, merged into what is there and taken out alone."""
     kubectl, stack = cluster.cluster.kubectl_role, Stack.of(scope)
     clusters = f"arn:{stack.partition}:eks:{stack.region}:{stack.account}:cluster/*"

@@ -36,16 +36,16 @@ class Reasons(PackageFunction):
             id,
             handler="reasons",
             description="Says what keeps instances of the cluster's Karpenter pools alive",
-            statements=cluster.rights_to_enter(),
+            statements=cluster.statements_to_enter(),
             wide={},
             network=cluster.kubectl_network,
         )
         self.on_cluster: list[Construct] = []
         self.properties = cluster.role_to_enter
-        if not cluster.let_in_as_kubectl(self.role):
-            self._enter(cluster)
+        if not cluster.admit_as_kubectl(self.role):
+            self._admit(cluster)
 
-    def _enter(self, cluster: Target) -> None:
+    def _admit(self, cluster: Target) -> None:
         entry = eks.CfnAccessEntry(
             self,
             "Access",

@@ -10,7 +10,7 @@ from karpenter_gpu.cdk.target import Target
 
 
 @jsii.implements(IAspect)
-class SystemNodes:
+class SystemNodeOrder:
     """Lets Karpenter wait for every node group and Fargate profile of the cluster, also those that come after it.
 
     An aspect, because it is visited when the app is complete and dependencies may still be added.
@@ -25,7 +25,7 @@ class SystemNodes:
 
     def __init__(self, karpenter: Construct, cluster: Target, first: tuple[IConstruct, ...]) -> None:
         self._karpenter, self._cluster, self._first = karpenter, cluster, first
-        self.said: list[IDependable] = []
+        self.named: list[IDependable] = []
         # On a construct without children, so that it is visited once.
         Aspects.of(Construct(karpenter, "SystemNodes")).add(self)
 
@@ -41,7 +41,7 @@ class SystemNodes:
                 continue
             for one in self._first:
                 one.node.add_dependency(group)
-        if self._cluster.is_made and not nodes and not self.said:
+        if self._cluster.is_made and not nodes and not self.named:
             Validations.of(self._karpenter).add_warning(
                 "karpenter-gpu:no-system-nodes",
                 f"the app has no node group or Fargate profile of cluster {self._cluster.name} on which the controller could run "

@@ -46,7 +46,7 @@ class Takeover(DeployFunction):
             id,
             handler="takeover",
             description="Looks for a Karpenter that is on the cluster already, and takes it over if it is told to",
-            statements=cluster.rights_to_enter("eks:ListPodIdentityAssociations"),
+            statements=cluster.statements_to_enter("eks:ListPodIdentityAssociations"),
             wide={},
             resource_type=RESOURCE_TYPE,
             properties={
@@ -63,8 +63,8 @@ class Takeover(DeployFunction):
             },
             network=cluster.kubectl_network,
         )
-        if not cluster.let_in_as_kubectl(self.role):
-            self._enter(cluster, hands_over=settings.adopt)
+        if not cluster.admit_as_kubectl(self.role):
+            self._admit(cluster, hands_over=settings.adopt)
 
     def look_for(self, *paths: str) -> None:
         """Look for objects, by where the API server has them, that others made with the names of this stack's."""
@@ -73,7 +73,7 @@ class Takeover(DeployFunction):
         assert isinstance(resource, CfnResource)
         resource.add_property_override("Objects", self._objects)
 
-    def _enter(self, cluster: Target, *, hands_over: bool) -> None:
+    def _admit(self, cluster: Target, *, hands_over: bool) -> None:
         stack = Stack.of(self)
         arns = [
             f"arn:{stack.partition}:eks::aws:cluster-access-policy/{name}"

@@ -105,7 +105,7 @@ class Target:
         """Whether a function enters as the role that kubectl takes, because the cluster has no access entries."""
         return self.authentication_mode == CONFIG_MAP
 
-    def rights_to_enter(self, *more: str) -> list[iam.PolicyStatement]:
+    def statements_to_enter(self, *more: str) -> list[iam.PolicyStatement]:
         """What a function may do that asks the cluster's API server.
 
         Args:
@@ -123,7 +123,7 @@ class Target:
         """The property that tells a function which role to enter as; none where it has an access entry."""
         return {"KubectlRoleArn": self.kubectl_role_arn} if self._is_entered_as_kubectl else {}
 
-    def let_in_as_kubectl(self, role: iam.IRole) -> bool:
+    def admit_as_kubectl(self, role: iam.IRole) -> bool:
         """Let a function's role take kubectl's, where that is the way in; False where it needs an access entry."""
         # A stack that goes first cannot name the role of one that comes later.
         if self._is_entered_as_kubectl and self.is_made and Stack.of(self.cluster) is Stack.of(role):

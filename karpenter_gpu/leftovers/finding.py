@@ -18,7 +18,7 @@ _SERVICE_PATHS: Final = ("/aws-service-role/", "/aws-reserved/")
 
 
 @dataclass(frozen=True)
-class Thing:
+class Resource:
     """One thing in the account.
 
     Args:
@@ -46,7 +46,7 @@ class Thing:
     belongs: str = ""
 
 
-Finder = Callable[[Account], Iterator[Thing]]
+Finder = Callable[[Account], Iterator[Resource]]
 
 
 def by_tag_filter(
@@ -73,27 +73,29 @@ def by_tag_filter(
         more: What else it is asked with.
     """
 
-    def find(account: Account) -> Iterator[Thing]:
+    def find(account: Account) -> Iterator[Resource]:
         asked = {argument: [{"Name": "tag-key", "Values": list(account.owner.tag_keys)}]}
         for one in account.pages("ec2", operation, items, **asked, **more):
             if not gone[0] or one.get(gone[0]) not in gone[1]:
                 # Network interfaces alone call theirs a TagSet.
-                yield Thing(one[id], dated(one.get("Tags") or one.get("TagSet")), one, born=one.get(born))
+                yield Resource(one[id], dated(one.get("Tags") or one.get("TagSet")), one, born=one.get(born))
 
     return find
 
 
-def instances(account: Account) -> Iterator[Thing]:
+def instances(account: Account) -> Iterator[Resource]:
     asked = {"Filters": [{"Name": "tag-key", "Values": list(account.owner.tag_keys)}]}
     for reservation in account.pages("ec2", "describe_instances", "Reservations", **asked):
         for one in reservation["Instances"]:
             if one["State"]["Name"] != "terminated":
-                yield Thing(one["InstanceId"], dated(one.get("Tags")), one, born=one.get("LaunchTime"))
+                yield Resource(one["InstanceId"], dated(one.get("Tags")), one, born=one.get("LaunchTime"))
 
 
-def cluster(account: Account) -> Iterator[Thing]:
+def cluster(account: Account) -> Iterator[Resource]:
     if found := account.cluster:
-        yield Thing(found["name"], about=found, born=found.get("createdAt"), belongs=f"EKS has it: {found['status']}")
+        yield Resource(
+            found["name"], about=found, born=found.get("createdAt"), belongs=f"EKS has it: {found['status']}"
+        )
 
 
 def of_cluster(operation: str, items: str, id: str = "", name: str = "") -> Finder:
@@ -105,35 +107,35 @@ def of_cluster(operation: str, items: str, id: str = "", name: str = "") -> Find
         id, name: What names one; the item itself when empty.
     """
 
-    def find(account: Account) -> Iterator[Thing]:
+    def find(account: Account) -> Iterator[Resource]:
         found = account.cluster
         # A cluster that aws-auth alone decides on has no entries: https://docs.aws.amazon.com/eks/latest/userguide/access-entries.html
         by_map_alone = found and found.get("accessConfig", {}).get("authenticationMode") == "CONFIG_MAP"
         if found is None or (by_map_alone and operation == "list_access_entries"):
             return
         for one in account.pages("eks", operation, items, clusterName=found["name"]):
-            yield Thing(one[id] if id else one, name=one[name] if name else "", belongs="part of the cluster")
+            yield Resource(one[id] if id else one, name=one[name] if name else "", belongs="part of the cluster")
 
     return find
 
 
-def groups_of_autoscaling(account: Account) -> Iterator[Thing]:
+def groups_of_autoscaling(account: Account) -> Iterator[Resource]:
     filters = [{"Name": "tag-key", "Values": list(account.owner.tag_keys)}]
     for one in account.pages("autoscaling", "describe_auto_scaling_groups", "AutoScalingGroups", Filters=filters):
-        yield Thing(one["AutoScalingGroupName"], dated(one["Tags"]), one, born=one.get("CreatedTime"))
+        yield Resource(one["AutoScalingGroupName"], dated(one["Tags"]), one, born=one.get("CreatedTime"))
 
 
-def load_balancers(account: Account) -> Iterator[Thing]:
+def load_balancers(account: Account) -> Iterator[Resource]:
     found = {one["LoadBalancerArn"]: one for one in account.pages("elbv2", "describe_load_balancers", "LoadBalancers")}
     yield from _with_tags(account, "elbv2", found, "ResourceArns", "ResourceArn")
 
 
-def target_groups(account: Account) -> Iterator[Thing]:
+def target_groups(account: Account) -> Iterator[Resource]:
     found = {one["TargetGroupArn"]: one for one in account.pages("elbv2", "describe_target_groups", "TargetGroups")}
     yield from _with_tags(account, "elbv2", found, "ResourceArns", "ResourceArn")
 
 
-def classic_load_balancers(account: Account) -> Iterator[Thing]:
+def classic_load_balancers(account: Account) -> Iterator[Resource]:
     listed = account.pages("elb", "describe_load_balancers", "LoadBalancerDescriptions")
     found = {one["LoadBalancerName"]: one for one in listed}
     yield from _with_tags(account, "elb", found, "LoadBalancerNames", "LoadBalancerName")
@@ -141,17 +143,17 @@ def classic_load_balancers(account: Account) -> Iterator[Thing]:
 
 def _with_tags(
     account: Account, service: str, found: Mapping[str, Mapping[str, Any]], asked: str, answered: str
-) -> Iterator[Thing]:
+) -> Iterator[Resource]:
     ids = iter(found)
     batches = iter(lambda: list(islice(ids, _TAGS_AT_ONCE)), [])
     client = account.client(service)
     for answer in account.each(lambda batch: client.describe_tags(**{asked: batch}), batches):
         for one in answer["TagDescriptions"]:
             about = found[one[answered]]
-            yield Thing(one[answered], dated(one["Tags"]), about, born=about.get("CreatedTime"))
+            yield Resource(one[answered], dated(one["Tags"]), about, born=about.get("CreatedTime"))
 
 
-def queues(account: Account) -> Iterator[Thing]:
+def queues(account: Account) -> Iterator[Resource]:
     """By tag, and the two names that upstream's template and Terraform's module give one."""
     sqs, cluster = account.client("sqs"), account.owner.cluster
     tags = {arn.rpartition(":")[2]: tags for arn, tags in account.tagged("sqs")}
@@ -165,10 +167,10 @@ def queues(account: Account) -> Iterator[Thing]:
                 continue
             raise
         born = datetime.fromtimestamp(float(about["CreatedTimestamp"]), timezone.utc)
-        yield Thing(url, own, about, name=name, born=born)
+        yield Resource(url, own, about, name=name, born=born)
 
 
-def event_rules(account: Account) -> Iterator[Thing]:
+def event_rules(account: Account) -> Iterator[Resource]:
     rules, events = account.pages("events", "list_rules", "Rules"), account.client("events")
 
     def tags(rule: Mapping[str, Any]) -> tuple[Mapping[str, Any], Tags]:
@@ -176,10 +178,10 @@ def event_rules(account: Account) -> Iterator[Thing]:
 
     # What a service of AWS's manages goes with what it manages.
     for rule, found in account.each(tags, (one for one in rules if not one.get("ManagedBy"))):
-        yield Thing(rule["Name"], found, rule)
+        yield Resource(rule["Name"], found, rule)
 
 
-def log_groups(account: Account) -> Iterator[Thing]:
+def log_groups(account: Account) -> Iterator[Resource]:
     """By tag, and those that EKS and Container Insights make, which have none."""
     cluster = account.owner.cluster
     tags = {arn.split(":log-group:")[1].removesuffix(":*"): tags for arn, tags in account.tagged("logs")}
@@ -192,20 +194,20 @@ def log_groups(account: Account) -> Iterator[Thing]:
     }
     for name, one in found.items():
         born = datetime.fromtimestamp(one["creationTime"] / 1000, timezone.utc)
-        yield Thing(name, tags.get(name, {}), one, born=born)
+        yield Resource(name, tags.get(name, {}), one, born=born)
 
 
-def keys(account: Account) -> Iterator[Thing]:
+def keys(account: Account) -> Iterator[Resource]:
     kms = account.client("kms")
     for arn, tags in account.tagged("kms"):
         about = kms.describe_key(KeyId=arn)["KeyMetadata"]
         if about["KeyState"] not in ("PendingDeletion", "PendingReplicaDeletion"):
-            yield Thing(about["KeyId"], tags, about, born=about.get("CreationDate"))
+            yield Resource(about["KeyId"], tags, about, born=about.get("CreationDate"))
 
 
-def key_aliases(account: Account) -> Iterator[Thing]:
+def key_aliases(account: Account) -> Iterator[Resource]:
     for one in account.pages("kms", "list_aliases", "Aliases"):
-        yield Thing(one["AliasName"], about=one, born=one.get("CreationDate"))
+        yield Resource(one["AliasName"], about=one, born=one.get("CreationDate"))
 
 
 def by_iam(listing: str, items: str, id: str, tags: str, argument: str, **asked: Any) -> Finder:
@@ -219,15 +221,15 @@ def by_iam(listing: str, items: str, id: str, tags: str, argument: str, **asked:
         asked: What the list is asked with.
     """
 
-    def find(account: Account) -> Iterator[Thing]:
+    def find(account: Account) -> Iterator[Resource]:
         iam = account.client("iam")
 
-        def with_tags(one: Mapping[str, Any]) -> Thing | None:
+        def with_tags(one: Mapping[str, Any]) -> Resource | None:
             try:
                 found = dated(getattr(iam, tags)(**{argument: one[id]})["Tags"])
             except iam.exceptions.NoSuchEntityException:
                 return None  # Deleted since the list was made.
-            return Thing(
+            return Resource(
                 one[id],
                 found,
                 one,
@@ -249,7 +251,7 @@ def _region_of_path(path: str) -> tuple[str, ...]:
     return (parts[2],) if parts[1] == "karpenter" and len(parts) > 3 else ()
 
 
-def oidc_providers(account: Account) -> Iterator[Thing]:
+def oidc_providers(account: Account) -> Iterator[Resource]:
     iam = account.client("iam")
 
     def show(one: Mapping[str, str]) -> tuple[str, Mapping[str, Any]]:
@@ -259,7 +261,7 @@ def oidc_providers(account: Account) -> Iterator[Thing]:
     issuer = (account.cluster or {}).get("identity", {}).get("oidc", {}).get("issuer", "").removeprefix("https://")
     for arn, about in account.each(show, [one for one in found if ":oidc-provider/oidc.eks." in one["Arn"]]):
         tags = dated(about.get("Tags"))
-        yield Thing(
+        yield Resource(
             arn,
             tags,
             about,
@@ -270,7 +272,7 @@ def oidc_providers(account: Account) -> Iterator[Thing]:
         )
 
 
-def stacks(account: Account) -> Iterator[Thing]:
+def stacks(account: Account) -> Iterator[Resource]:
     """By tag, and those that could not be deleted and hold what bears the cluster's name."""
     cluster = account.owner.cluster
     known = {cluster, f"drain-{cluster}", f"KarpenterNodeRole-{cluster}", f"KarpenterControllerRole-{cluster}"}
@@ -281,4 +283,4 @@ def stacks(account: Account) -> Iterator[Thing]:
             listed = account.pages("cloudformation", "list_stack_resources", "StackResourceSummaries", **asked)
             held = sorted({what for each in listed if (what := each.get("PhysicalResourceId", "")) in known})
             holds = f"DELETE_FAILED, holds {held[0]}" if held else ""
-        yield Thing(one["StackName"], dated(one.get("Tags")), one, born=one.get("CreationTime"), belongs=holds)
+        yield Resource(one["StackName"], dated(one.get("Tags")), one, born=one.get("CreationTime"), belongs=holds)

@@ -11,23 +11,23 @@ from typing import Any, Final
 
 from karpenter_gpu.leftovers import finding, prices, removing
 from karpenter_gpu.leftovers.account import Account
-from karpenter_gpu.leftovers.finding import Finder, Thing, by_iam, by_tag_filter, of_cluster
+from karpenter_gpu.leftovers.finding import Finder, Resource, by_iam, by_tag_filter, of_cluster
 from karpenter_gpu.leftovers.removing import Delete, calling
 
 
-def _never(_: Thing) -> bool:
+def _never(_: Resource) -> bool:
     return False
 
 
-def _always(_: Thing) -> bool:
+def _always(_: Resource) -> bool:
     return True
 
 
-def _unknown(_: Account, __: Thing) -> str:
+def _unknown(_: Account, __: Resource) -> str:
     return ""
 
 
-def _is_of_a_claim(volume: Thing) -> bool:
+def _is_of_a_claim(volume: Resource) -> bool:
     """Whether a PersistentVolumeClaim made it. Source: kubernetes-sigs/aws-ebs-csi-driver docs/tagging.md."""
     return any(
         key.startswith(("kubernetes.io/created-for/pv", "ebs.csi.aws.com/", "CSIVolumeName")) for key in volume.tags
@@ -70,8 +70,8 @@ class Kind:
     names: tuple[str, ...] = ()
     price: Callable[[Mapping[str, Any]], float | None] = prices.free
     is_global: bool = False
-    holds_data: Callable[[Thing], bool] = _never
-    holders: Callable[[Account, Thing], str] = _unknown
+    holds_data: Callable[[Resource], bool] = _never
+    holders: Callable[[Account, Resource], str] = _unknown
     is_awaited: bool = False
 
 

@@ -11,7 +11,7 @@ from typing import Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from karpenter_gpu.leftovers.account import AT_ONCE, Account, sentence
-from karpenter_gpu.leftovers.finding import Thing
+from karpenter_gpu.leftovers.finding import Resource
 from karpenter_gpu.leftovers.kinds import KINDS, Kind
 from karpenter_gpu.leftovers.owner import STACK_TAG, Claim
 
@@ -33,7 +33,7 @@ class Leftover:
     """
 
     kind: Kind
-    thing: Thing
+    thing: Resource
     because: str
     kept: str = ""
 
@@ -123,13 +123,13 @@ def look_for(account: Account, kind: Kind) -> tuple[list[Leftover], str]:
     return found, ""
 
 
-def _claim(account: Account, kind: Kind, thing: Thing) -> Claim | None:
+def _claim(account: Account, kind: Kind, thing: Resource) -> Claim | None:
     regions = thing.regions if kind.is_global else None
     claim = account.owner.claim(thing.tags, thing.name or thing.id, kind.names, regions=regions)
     return claim or (Claim(thing.belongs, "no tag says so") if thing.belongs else None)
 
 
-def _kept(account: Account, kind: Kind, thing: Thing, claim: Claim) -> str:
+def _kept(account: Account, kind: Kind, thing: Resource, claim: Claim) -> str:
     """Why a thing is not deleted from here; what its kind says comes first, as the way out is there."""
     if kind.kept or claim.kept:
         return kind.kept.format(id=thing.id) or claim.kept

@@ -22,7 +22,7 @@ LOOK_EVERY_SECONDS: Final = 5
 
 _HELD: Final = ("DependencyViolation", "InUse", "DeleteConflict", "IncorrectState", "ScalingActivityInProgress")
 
-Say = Callable[[str], None]
+Progress = Callable[[str], None]
 
 
 def check_deletable(account: Account, findings: Findings) -> None:
@@ -38,7 +38,7 @@ def check_deletable(account: Account, findings: Findings) -> None:
         )
 
 
-def remove(account: Account, left: Sequence[Leftover], say: Say = lambda _: None) -> dict[Key, str]:
+def remove(account: Account, left: Sequence[Leftover], say: Progress = lambda _: None) -> dict[Key, str]:
     """Delete what may be deleted.
 
     Args:
@@ -95,7 +95,7 @@ def _failure(account: Account, one: Leftover) -> Exception | None:
     return failed
 
 
-def _wait(account: Account, kind: Kind, wanted: Sequence[Leftover], say: Say) -> dict[Key, str]:
+def _wait(account: Account, kind: Kind, wanted: Sequence[Leftover], say: Progress) -> dict[Key, str]:
     """Wait until they are gone; why those that are not are still there."""
     end = time.monotonic() + AWAITED_SECONDS
     while True:

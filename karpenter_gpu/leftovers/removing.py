@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from karpenter_gpu.leftovers.account import Account
-from karpenter_gpu.leftovers.finding import Thing
+from karpenter_gpu.leftovers.finding import Resource
 
-Delete = Callable[[Account, Thing], None]
+Delete = Callable[[Account, Resource], None]
 
 
 def calling(service: str, operation: str, argument: str, *, many: bool = False, **more: Any) -> Delete:
@@ -22,13 +22,13 @@ def calling(service: str, operation: str, argument: str, *, many: bool = False, 
         more: What else it is called with.
     """
 
-    def delete(account: Account, thing: Thing) -> None:
+    def delete(account: Account, thing: Resource) -> None:
         getattr(account.client(service), operation)(**{argument: [thing.id] if many else thing.id}, **more)
 
     return delete
 
 
-def security_group(account: Account, thing: Thing) -> None:
+def security_group(account: Account, thing: Resource) -> None:
     """Its own rules first, because two groups that name each other hold each other."""
     ec2 = account.client("ec2")
     for direction, rules in (("ingress", "IpPermissions"), ("egress", "IpPermissionsEgress")):
@@ -47,7 +47,7 @@ def _protocol(rule: Any) -> dict[str, Any]:
     return {key: rule[key] for key in ("IpProtocol", "FromPort", "ToPort") if key in rule}
 
 
-def interfaces_of_group(account: Account, thing: Thing) -> str:
+def interfaces_of_group(account: Account, thing: Resource) -> str:
     """The network interfaces that hold a security group, by what made them."""
     asked = {"Filters": [{"Name": "group-id", "Values": [thing.id]}]}
     found = list(account.pages("ec2", "describe_network_interfaces", "NetworkInterfaces", **asked))
@@ -55,7 +55,7 @@ def interfaces_of_group(account: Account, thing: Thing) -> str:
     return f"; network interfaces that hold it: {named}" if found else "; a rule of another security group may name it"
 
 
-def event_rule(account: Account, thing: Thing) -> None:
+def event_rule(account: Account, thing: Resource) -> None:
     events = account.client("events")
     targets = [one["Id"] for one in account.pages("events", "list_targets_by_rule", "Targets", Rule=thing.id)]
     if targets:
@@ -63,14 +63,14 @@ def event_rule(account: Account, thing: Thing) -> None:
     events.delete_rule(Name=thing.id)
 
 
-def instance_profile(account: Account, thing: Thing) -> None:
+def instance_profile(account: Account, thing: Resource) -> None:
     iam = account.client("iam")
     for role in iam.get_instance_profile(InstanceProfileName=thing.id)["InstanceProfile"]["Roles"]:
         iam.remove_role_from_instance_profile(InstanceProfileName=thing.id, RoleName=role["RoleName"])
     iam.delete_instance_profile(InstanceProfileName=thing.id)
 
 
-def role(account: Account, thing: Thing) -> None:
+def role(account: Account, thing: Resource) -> None:
     """Out of its instance profiles, which stay, and without its policies."""
     iam, asked = account.client("iam"), {"RoleName": thing.id}
     for one in account.pages("iam", "list_instance_profiles_for_role", "InstanceProfiles", **asked):
@@ -82,7 +82,7 @@ def role(account: Account, thing: Thing) -> None:
     iam.delete_role(**asked)
 
 
-def policy(account: Account, thing: Thing) -> None:
+def policy(account: Account, thing: Resource) -> None:
     """One that something else has stays: IAM refuses."""
     iam = account.client("iam")
     for one in account.pages("iam", "list_policy_versions", "Versions", PolicyArn=thing.id):

@@ -50,7 +50,7 @@ def _status(account: Account, findings: Findings) -> str | None:
     return str(account.cluster["status"]) if account.cluster else None
 
 
-def tell(console: Console, account: Account, findings: Findings) -> None:
+def print_findings(console: Console, account: Account, findings: Findings) -> None:
     """All of it, on a terminal."""
     where = f"cluster {account.owner.cluster} in {account.owner.region}, account {account.id}"
     if findings.left:
@@ -104,7 +104,7 @@ def _unknown(account: Account) -> str:
     return f"EKS knows no cluster {account.owner.cluster} in {account.owner.region}; {names}"
 
 
-def tell_deleted(console: Console, removed: Sequence[Leftover]) -> None:
+def print_deleted(console: Console, removed: Sequence[Leftover]) -> None:
     """What a deletion did; the table that follows says what stays, and why."""
     for one in removed:
         console.print(f"[green]deleted[/] {escape(one.kind.name)} {escape(one.shown)}")

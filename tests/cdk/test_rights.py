@@ -99,9 +99,9 @@ def provider(issuer):
 @pytest.mark.parametrize("rolls_back", [False, True])
 def test_what_is_undone_may_be_undone_with_the_policy_of_then(change, rolls_back):
     before, after = template(), template(change)
-    let_go, policy = (after, before) if rolls_back else (before, after)
+    release, policy = (after, before) if rolls_back else (before, after)
     (asked,) = (
-        one["Properties"] for one in let_go["Resources"].values() if one["Type"] == "Custom::KarpenterGpuAttachment"
+        one["Properties"] for one in release["Resources"].values() if one["Type"] == "Custom::KarpenterGpuAttachment"
     )
     if asked["Discovery"] == "tags":
         assert all(may_untag(policy, id) for id in (*asked["SubnetIds"], *asked["SecurityGroupIds"]))

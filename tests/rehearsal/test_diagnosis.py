@@ -54,7 +54,7 @@ def daemon(image="nvcr.io/nvidia/k8s-device-plugin:v0.19.3", **spec):
 def reason(*, trouble="", refusals=None, broken="", said=(), no_capacity=(), denied=(), **lists):
     plane = SimpleNamespace(name="gpu", kube=Kube(**lists), check=lambda: broken)
     pods = SimpleNamespace(
-        controllers={}, trouble=lambda: trouble, said=lambda words: [line for line in said if words in line]
+        controllers={}, trouble=lambda: trouble, log_lines=lambda words: [line for line in said if words in line]
     )
     account = SimpleNamespace(
         pods={"gpu": pods},

@@ -157,36 +157,36 @@ class Map:
             self.refuse("Conflict")
         self.write(document["data"]["mapRoles"])
 
-    def let_in(self, role=ROLE):
+    def map_role(self, role=ROLE):
         """What is in aws-auth when EKS has let a node group's role in."""
-        Nodes(lambda: self, {"gpu": self}).let_in("gpu", role, module.NODES_OF_EC2)
+        Nodes(lambda: self, {"gpu": self}).map_role("gpu", role, module.NODES_OF_EC2)
         return yaml.safe_load(self.roles)
 
 
 def test_a_groups_role_is_let_in_without_its_path_by_an_aws_auth_that_is_made_for_it():
-    assert Map().let_in(ROLE.replace("role/", "role/path/to/")) == [ENTRY]
+    assert Map().map_role(ROLE.replace("role/", "role/path/to/")) == [ENTRY]
 
 
 @pytest.mark.parametrize("there", [BY_PEOPLE, BY_PEOPLE.rstrip()])
 def test_what_people_wrote_into_aws_auth_stays_as_it_is(there):
     world = Map(there)
-    assert world.let_in() == [OTHER, ENTRY]
+    assert world.map_role() == [OTHER, ENTRY]
     assert world.roles.startswith(there)
 
 
 def test_a_role_is_not_taken_for_another_whose_name_begins_alike():
-    assert Map(json.dumps([OTHER])).let_in() == [OTHER, ENTRY]
+    assert Map(json.dumps([OTHER])).map_role() == [OTHER, ENTRY]
 
 
 def test_a_role_that_is_let_in_already_is_let_be():
     world = Map(json.dumps([OTHER, {**ENTRY, "groups": ["system:nodes"]}]))
     before = world.roles
-    world.let_in()
+    world.map_role()
     assert world.roles == before
 
 
 @pytest.mark.parametrize("before", [None, BY_PEOPLE])
 def test_what_is_written_meanwhile_as_by_the_cdks_aws_auth_is_not_written_over(before):
     third = {**OTHER, "rolearn": f"{ROLE}-of-a-third"}
-    assert Map(before, [json.dumps([OTHER, third])]).let_in() == [OTHER, third, ENTRY]
-    assert Map(before, [json.dumps([OTHER, ENTRY])]).let_in() == [OTHER, ENTRY]
+    assert Map(before, [json.dumps([OTHER, third])]).map_role() == [OTHER, third, ENTRY]
+    assert Map(before, [json.dumps([OTHER, ENTRY])]).map_role() == [OTHER, ENTRY]

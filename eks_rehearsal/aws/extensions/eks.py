@@ -101,7 +101,7 @@ class Eks:
         cluster = Cluster(self._shown(asked, call.principal))
         self._clusters.add(cluster)
         if (asked.get("accessConfig") or {}).get("bootstrapClusterCreatorAdminPermissions", True):
-            self._admit_creator(cluster, call.principal)
+            self._create_creators_entry(cluster, call.principal)
         shown = dict(cluster.shown)
         self._clusters.run(
             lambda: self._world.hooks.create_cluster(cluster.name, shown["version"], shown),
@@ -180,7 +180,7 @@ class Eks:
         cluster.shown["health"] = {"issues": [{"code": "InternalFailure", "message": why, "resourceIds": []}]}
         cluster.shown["status"] = "FAILED"
 
-    def _admit_creator(self, cluster: Cluster, principal: str) -> None:
+    def _create_creators_entry(self, cluster: Cluster, principal: str) -> None:
         cluster.creator = principal
         cluster.entries[principal] = entry(self._world, cluster.name, principal, {"type": "STANDARD"})
         policy = f"arn:{self._world.partition}:eks::aws:cluster-access-policy/{_ADMIN_POLICY}"

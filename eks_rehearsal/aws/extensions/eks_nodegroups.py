@@ -82,7 +82,7 @@ class Nodegroups:
             text = f"NodeGroup already exists with name {name} and cluster name {cluster.name}"
             raise in_use(text, clusterName=cluster.name, nodegroupName=name)
         group = cluster.nodegroups[name] = self._shown(cluster, asked)
-        self._admit(cluster, group["nodeRole"])
+        self._create_access_entry(cluster, group["nodeRole"])
         shown = dict(group)
         self._clusters.run(
             lambda: self._world.hooks.create_nodegroup(cluster.name, group),
@@ -94,7 +94,7 @@ class Nodegroups:
     def _role_exists(self, arn: str) -> bool:
         return any(role.arn == arn for role in self._world.backend("iam").get_roles())
 
-    def _admit(self, cluster: Cluster, role: str) -> None:
+    def _create_access_entry(self, cluster: Cluster, role: str) -> None:
         """EKS lets the nodes of its own groups in; with a config map only, it writes aws-auth, which the hook may do."""
         if cluster.authentication_mode != "CONFIG_MAP" and role not in cluster.entries:
             cluster.entries[role] = entry(self._world, cluster.name, role, {"type": "EC2_LINUX"})

@@ -103,7 +103,7 @@ class PodIdentity:
 
     def assume(self, call: Call) -> Document:
         cluster = self._clusters[call.parameters["clusterName"]]
-        claims = self._believed(cluster, call.parameters["token"])
+        claims = self._verified_claims(cluster, call.parameters["token"])
         account = claims.get("kubernetes.io") or {}
         namespace, name = account.get("namespace", ""), (account.get("serviceaccount") or {}).get("name", "")
         found = self.of(cluster, namespace, name)
@@ -120,7 +120,7 @@ class PodIdentity:
             "credentials": {key[0].lower() + key[1:]: value for key, value in secret.items()},
         }
 
-    def _believed(self, cluster: Cluster, token: str) -> Document:
+    def _verified_claims(self, cluster: Cluster, token: str) -> Document:
         try:
             claims = verified(token, self._world.hooks.jwks)
         except Expired as error:

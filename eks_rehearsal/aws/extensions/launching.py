@@ -58,7 +58,7 @@ class Choice:
         return price(self.instance_type, vcpus)
 
     @property
-    def told(self) -> Document:
+    def shown(self) -> Document:
         """`LaunchTemplateAndOverrides` of an answer."""
         override = {**self.override, "AvailabilityZone": self.zone}
         return {"LaunchTemplateSpecification": self.specification, "Overrides": override}
@@ -223,7 +223,7 @@ class Launching:
             choice.data, capacity_type=choice.capacity_type, tags=tags, template=template, count=count
         )
         return {
-            "LaunchTemplateAndOverrides": choice.told,
+            "LaunchTemplateAndOverrides": choice.shown,
             "Lifecycle": choice.capacity_type,
             "InstanceIds": [instance.id for instance in reservation.instances],
             "InstanceType": choice.instance_type,
@@ -242,7 +242,7 @@ def _order(asked: Document, capacity_type: str) -> Any:
 
 def _failure(choice: Choice, code: str, message: str) -> Document:
     return {
-        "LaunchTemplateAndOverrides": choice.told,
+        "LaunchTemplateAndOverrides": choice.shown,
         "Lifecycle": choice.capacity_type,
         "ErrorCode": code,
         "ErrorMessage": message,

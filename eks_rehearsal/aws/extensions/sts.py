@@ -151,7 +151,7 @@ class Sts:
 
     def assume_role_with_web_identity(self, call: Call) -> dict[str, Any]:
         asked = call.parameters
-        claims = self._believed(asked["WebIdentityToken"])
+        claims = self._verified_claims(asked["WebIdentityToken"])
         provider = self._provider(claims)
         issuer = str(claims["iss"]).removeprefix("https://")
         context = {
@@ -174,7 +174,7 @@ class Sts:
             "Audience": next(iter(audiences(claims)), ""),
         }
 
-    def _believed(self, token: str) -> Claims:
+    def _verified_claims(self, token: str) -> Claims:
         try:
             return verified(token, self._world.hooks.jwks)
         except Expired as error:

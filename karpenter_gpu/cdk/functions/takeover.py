@@ -67,10 +67,10 @@ def handler(event, context):
         why = f"looking for Karpenter on the cluster failed: {error}"
     answer(event, context, why, name=f"takeover-{event['ResourceProperties']['ClusterName']}")
     if not why and event["RequestType"] != "Delete":
-        let_go(event["ResourceProperties"])
+        release(event["ResourceProperties"])
 
 
-def let_go(wanted):
+def release(wanted):
     """Remove cluster-admin from this function's own access entry, after the one use of it.
 
     After the answer, because until then Lambda may deliver the event once more.
