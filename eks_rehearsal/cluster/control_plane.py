@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cryptography.hazmat.primitives import serialization
+from joserfc.jwk import KeySet, RSAKey
 
 from eks_rehearsal.aws.extensions.eks_access import ACCESS_POLICIES, VIEW_ALL
 from eks_rehearsal.certificates import Authority, service_account_key
@@ -85,17 +86,10 @@ class ControlPlane:
     @property
     def jwks(self) -> Mapping[str, Any]:
         """The public key of service account tokens, as the issuer publishes it."""
-        numbers = self._public.public_numbers()
         der = self._public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-        key = {
-            "kty": "RSA",
-            "alg": "RS256",
-            "use": "sig",
-            "kid": _unpadded(hashlib.sha256(der).digest()),
-            "n": _unpadded(numbers.n.to_bytes(256, "big")),
-            "e": _unpadded(numbers.e.to_bytes(3, "big")),
-        }
-        return {"keys": [key]}
+        identity = base64.urlsafe_b64encode(hashlib.sha256(der).digest()).decode().rstrip("=")
+        key = RSAKey.import_key(self._public, {"kid": identity, "alg": "RS256", "use": "sig"})
+        return dict(KeySet([key]).as_dict(private=False))
 
     def server_certificate(self, name: str) -> tuple[Path, Path]:
         """The certificate and key of a server on loopback that the API server asks."""
@@ -235,7 +229,3 @@ class ControlPlane:
         except ApiError as error:
             return error.reason == "AlreadyExists"
         return True
-
-
-def _unpadded(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

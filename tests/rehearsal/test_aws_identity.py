@@ -1,4 +1,5 @@
 import base64
+import hmac
 import json
 import time
 
@@ -32,6 +33,13 @@ def token(key=KEY, **claims):
     said = {"iss": ISSUER, "sub": SUBJECT, "aud": ["sts.amazonaws.com"], "exp": time.time() + 600, **claims}
     signed = ".".join(encoded(json.dumps(part).encode()) for part in ({"alg": "RS256", "kid": "k"}, said))
     return f"{signed}.{encoded(key.sign(signed.encode(), padding.PKCS1v15(), SHA256()))}"
+
+
+def forged():
+    """Signed with the public key as the secret of a keyed hash, which a library that is careless takes."""
+    secret = json.dumps(jwks(ISSUER)).encode()
+    signed = ".".join(encoded(json.dumps(part).encode()) for part in ({"alg": "HS256", "kid": "k"}, {"iss": ISSUER}))
+    return f"{signed}.{encoded(hmac.digest(secret, signed.encode(), 'sha256'))}"
 
 
 def allow(principal, action, **condition):
@@ -84,8 +92,19 @@ def test_a_service_account_named_by_the_trust_policy_becomes_the_role(aws, irsa)
         (lambda: token(rsa.generate_private_key(65537, 2048)), "InvalidIdentityToken", "no key of"),
         (lambda: token(exp=time.time() - 1), "ExpiredTokenException", "Token expired"),
         (lambda: "not-a-token", "InvalidIdentityToken", "not a JSON web token"),
+        (forged, "InvalidIdentityToken", "signed with HS256, not RS256 or ES256"),
+        (lambda: token(exp=None), "InvalidIdentityToken", "'exp'"),
     ],
-    ids=["another subject", "another audience", "another issuer", "another key", "too late", "no token"],
+    ids=[
+        "another subject",
+        "another audience",
+        "another issuer",
+        "another key",
+        "too late",
+        "no token",
+        "another way",
+        "no end",
+    ],
 )
 def test_any_other_token_is_refused_with_the_reason(aws, irsa, bearer, code, reason):
     with pytest.raises(ClientError, match=rf"\({code}\).*{reason}"):
