@@ -187,6 +187,8 @@ SETTINGS = [
     "FeatureGates",
     "DevicePlugin",
     "GpuPool",
+    "Sharing",
+    "MigSharing",
     "Taint",
     "Budget",
     "RootVolume",

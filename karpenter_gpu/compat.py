@@ -207,11 +207,16 @@ ISOLATED_CANNOT_DELETE: Final = (Version(1, 7, 0), Version(1, 8, 8))
 
 # The Karpenter minor in which a field or gate that we may emit first exists (CRD and chart values of every tag).
 ARM64_NVIDIA_ALIAS_SINCE: Final = Minor(1, 4)
-NODE_OVERLAY_SINCE: Final = Minor(1, 7)
 BALANCED_SINCE: Final = Minor(1, 14)
 UNHEALTHY_REASON_SINCE: Final = Minor(1, 15)
 KUBERNETES_LABELS_SINCE: Final = Minor(1, 9)
 BOTTLEROCKET_RAID0_SINCE: Final = Minor(1, 1)
+# The Bottlerocket release whose documentation first has each way of sharing GPUs: bottlerocket.dev, kubelet-device-plugins.
+BOTTLEROCKET_SHARING_SINCE: Final = {
+    "time-slicing": Version(1, 29, 0),
+    "mig": Version(1, 34, 0),
+    "mps": Version(1, 54, 0),
+}
 WEBHOOKS_UNTIL: Final = Minor(1, 1)
 FALSE_IGNORE_DRA_SINCE: Final = Minor(1, 15)
 

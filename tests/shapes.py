@@ -10,18 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from karpenter_gpu import (
+    MPS,
     POD_IDENTITY,
+    TIME_SLICING,
     AmiAlias,
     DevicePlugin,
     EksGpuStack,
     ExistingCluster,
     ExistingVpc,
-    FeatureGates,
     GpuPool,
     KarpenterSettings,
+    MigSharing,
     NewCluster,
     NewVpc,
     Platform,
+    Sharing,
     SystemNodes,
     platform_from_context,
 )
@@ -127,6 +130,9 @@ def _in(region: str) -> dict[str, Any]:
 
 MIRROR = f"{ACCOUNT}.dkr.ecr.eu-west-1.amazonaws.com"
 
+_BY_TURNS = Sharing(strategy=TIME_SLICING, replicas=4)
+_BOTTLEROCKET = AmiAlias(alias="bottlerocket@1.62.0")
+
 _SHAPES: dict[str, Any] = {
     "default": lambda: _of_platform(platform("default")),
     "walkthrough": lambda: _of_platform(platform("walkthrough")),
@@ -212,13 +218,28 @@ _SHAPES: dict[str, Any] = {
     },
     "every-kind-of-pool": lambda: {
         "cluster": NewCluster(name="zoo"),
-        "karpenter": KarpenterSettings(feature_gates=FeatureGates(node_overlay=True), role_path="/platform/"),
+        "karpenter": KarpenterSettings(role_path="/platform/"),
         "pools": [
             GpuPool(name="fractional", instance_families=("g6f",), gpu_limit=4),
-            GpuPool(name="bottle", gpu_names=("l4",), gpu_limit=4, ami=AmiAlias(alias="bottlerocket@1.62.0")),
+            GpuPool(name="bottle", gpu_names=("l4",), gpu_limit=4, ami=_BOTTLEROCKET),
             GpuPool(name="arm", gpu_names=("t4g",), architecture="arm64", gpu_limit=4),
         ],
         "permissions_boundary": "Boundary",
+    },
+    "shared-gpus": lambda: {
+        "cluster": NewCluster(name="shared"),
+        "pools": [
+            GpuPool(name="shared", gpu_names=("l4",), gpu_counts=(1, 4), gpu_limit=4, sharing=_BY_TURNS),
+            GpuPool(name="at-once", gpu_names=("l4",), gpu_limit=4, sharing=Sharing(strategy=MPS, replicas=3)),
+            GpuPool(name="bottles", gpu_names=("l4",), gpu_limit=4, sharing=_BY_TURNS, ami=_BOTTLEROCKET),
+            GpuPool(
+                name="slices",
+                gpu_names=("h100",),
+                gpu_limit=8,
+                sharing=MigSharing(mig_profile="1g.10gb"),
+                ami=_BOTTLEROCKET,
+            ),
+        ],
     },
 }
 

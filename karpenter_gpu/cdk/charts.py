@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from aws_cdk import CustomResource, Duration, RemovalPolicy
+from aws_cdk import CfnResource, CustomResource, Duration, RemovalPolicy, Stack
 from constructs import Construct
 
 from karpenter_gpu.cdk.target import Target
@@ -65,3 +65,9 @@ class Charts(Construct):
             resource = self.crds.node.find_child("Resource")
             assert isinstance(resource, CustomResource)
             resource.apply_removal_policy(RemovalPolicy.RETAIN)
+
+    def renew(self, controller_values: Mapping[str, Any]) -> None:
+        """Give the controller other values: what a pool needs of it is known when the pool is."""
+        resource = self.controller.node.find_child("Resource").node.default_child
+        assert isinstance(resource, CfnResource)
+        resource.add_property_override("Values", Stack.of(self).to_json_string(dict(controller_values)))

@@ -1,4 +1,4 @@
-"""One GPU pool on the cluster: EC2NodeClass, NodePool, and the overlay for GPUs that EC2 does not count."""
+"""One GPU pool on the cluster: EC2NodeClass, NodePool, and the overlays for GPUs that EC2 counts otherwise."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from constructs import Construct, IDependable
 from karpenter_gpu.cdk.drain import Drain
 from karpenter_gpu.cdk.target import Target, path_of
 from karpenter_gpu.manifests.node_class import ec2_node_class
-from karpenter_gpu.manifests.node_overlay import node_overlay
+from karpenter_gpu.manifests.node_overlay import node_overlays
 from karpenter_gpu.manifests.node_pool import node_pool
 from karpenter_gpu.settings import AmiParameter, GpuPool
 
@@ -74,8 +74,9 @@ class GpuPoolManifests(Construct):
             ),
             "NodePool": node_pool(pool),
         }
-        if overlay := node_overlay(pool):
-            documents["NodeOverlay"] = overlay
+        # Each under an id of its own: kubectl does not delete what an id no longer names.
+        overlays = {f"NodeOverlay{one['metadata']['name'].removeprefix(pool.name)}": one for one in node_overlays(pool)}
+        documents |= overlays
         self.paths = [path_of(document) for document in documents.values()]
         made = {id: cluster.manifest(self, id, document, overwrite=overwrite) for id, document in documents.items()}
         self.node_class, self.node_pool = made["NodeClass"], made["NodePool"]
@@ -83,7 +84,6 @@ class GpuPoolManifests(Construct):
         self.drain = drain.of_pool(self, "Drain", pool.name)
         self.drain.node.add_dependency(self.node_class)
         self.node_pool.node.add_dependency(self.drain)
-        if overlay:
-            self.node_overlay = made["NodeOverlay"]
-            self.node_overlay.node.add_dependency(self.node_class)
-            self.node_pool.node.add_dependency(self.node_overlay)
+        for overlay in map(made.__getitem__, overlays):
+            overlay.node.add_dependency(self.node_class)
+            self.node_pool.node.add_dependency(overlay)

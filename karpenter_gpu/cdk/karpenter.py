@@ -46,6 +46,7 @@ from karpenter_gpu.settings import (
 )
 from karpenter_gpu.settings._types import cluster_name_problem
 from karpenter_gpu.settings.existing import API_AND_CONFIG_MAP, CONFIG_MAP, IDS, TAGS
+from karpenter_gpu.settings.gates import needs, with_gates
 from karpenter_gpu.versions import Minor
 
 # Each manifest keeps two functions busy, the provider's and its handler, and a new account may run ten at a time.
@@ -227,21 +228,13 @@ class Karpenter(Construct):
 
     def _install(self, device_plugin: DevicePlugin) -> None:
         """The charts, the device plugin, and the drain that holds a deletion of them."""
-        values = controller_values(
-            self._settings,
-            cluster_name=self._cluster.name,
-            queue_name=self.interruption_queue.queue_name,
-            region=Stack.of(self).region,
-            role_arn=self.controller_role.role_arn if self._settings.identity == IRSA else None,
-            system_nodes=self._given.system_node_labels,
-        )
         self.charts = Charts(
             self,
             "Charts",
             cluster=self._cluster,
             settings=self._settings,
             crd_values=crd_values(self._settings),
-            controller_values=values,
+            controller_values=self._controller_values(),
         )
         self.charts.controller.node.add_dependency(
             self._nodes, self._nodes.access, self._interruption, self._controller_role, self._discovery
@@ -257,6 +250,17 @@ class Karpenter(Construct):
         self._swept = swept
         self.charts.crds.node.add_dependency(swept)
         self._system_nodes = SystemNodeOrder(self, self._cluster, (self.charts.crds, self._plugin))
+
+    def _controller_values(self) -> dict[str, Any]:
+        """The controller's values, with the gates open that the pools need."""
+        return controller_values(
+            with_gates(self._settings, self._pools.values()),
+            cluster_name=self._cluster.name,
+            queue_name=self.interruption_queue.queue_name,
+            region=Stack.of(self).region,
+            role_arn=self.controller_role.role_arn if self._settings.identity == IRSA else None,
+            system_nodes=self._given.system_node_labels,
+        )
 
     def _order_cluster_stack(self) -> None:
         """Keep the stack that makes the cluster from being deleted before this one, and its GPU nodes.
@@ -314,16 +318,12 @@ class Karpenter(Construct):
         Raises:
             InvalidSettings: Before any resource is made, with every fault.
         """
-        if wrong := tuple(_argument_faults(pool=(pool, GpuPool))):
-            raise InvalidSettings(wrong)
-        faults = [
-            *rules.pool_fits(pool, self._kubernetes, self._settings, known(Stack.of(self).region)),
-            *rules.pool_names_differ([*self._pools.values(), pool]),
-            *(fault.under(f"pools.{pool.name}") for fault in self._zone_faults(pool)),
-        ]
-        if faults:
+        if faults := tuple(_argument_faults(pool=(pool, GpuPool))) or tuple(self._pool_faults(pool)):
             raise InvalidSettings(faults)
         self._pools[pool.name] = pool
+        if any(needs(pool)):
+            self.charts.renew(self._controller_values())
+        shared = self._plugin.share(pool)
         manifests = GpuPoolManifests(
             self,
             f"Pool-{pool.name}",
@@ -339,7 +339,7 @@ class Karpenter(Construct):
             overwrite=self._takeover is not None,
         )
         if self._takeover:
-            self._takeover.look_for(*manifests.paths)
+            self._takeover.look_for(*shared, *manifests.paths)
         if len(self._manifests) >= _AT_A_TIME:
             earlier = self._manifests[-_AT_A_TIME]
             manifests.node_class.node.add_dependency(earlier.node_class)
@@ -347,6 +347,12 @@ class Karpenter(Construct):
         self._manifests.append(manifests)
         self._drain.resource.node.add_dependency(manifests.node_class)
         return manifests
+
+    def _pool_faults(self, pool: GpuPool) -> Iterator[Fault]:
+        yield from rules.pool_fits(pool, self._kubernetes, self._settings, known(Stack.of(self).region))
+        yield from rules.pool_names_differ([*self._pools.values(), pool])
+        yield from rules.plugin_can_share(pool, self._plugin.settings)
+        yield from (fault.under(f"pools.{pool.name}") for fault in self._zone_faults(pool))
 
     def _zone_faults(self, pool: GpuPool) -> Iterator[Fault]:
         there = self._discovery.zones

@@ -191,7 +191,8 @@ def path_of(document: Mapping[str, Any]) -> str:
     kind, metadata = document["kind"].lower(), document["metadata"]
     plural = f"{kind}{'es' if kind.endswith('s') else 's'}"
     space = f"namespaces/{metadata['namespace']}/" if "namespace" in metadata else ""
-    return f"/apis/{document['apiVersion']}/{space}{plural}/{metadata['name']}"
+    group = "api" if document["apiVersion"] == "v1" else "apis"
+    return f"/{group}/{document['apiVersion']}/{space}{plural}/{metadata['name']}"
 
 
 def is_made(cluster: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from karpenter_gpu.manifests.user_data import user_data
 from karpenter_gpu.settings import AmiAlias, AmiIds, GpuPool
 from karpenter_gpu.settings.chart import merged
 
@@ -50,6 +51,8 @@ def ec2_node_class(
     }
     if pool.instance_store_policy:
         spec["instanceStorePolicy"] = pool.instance_store_policy
+    if told := user_data(pool):
+        spec["userData"] = told
     if pool.tags:
         spec["tags"] = dict(pool.tags)
     if kubelet := pool.kubelet.rendered():

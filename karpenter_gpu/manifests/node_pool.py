@@ -36,7 +36,8 @@ def node_pool(pool: GpuPool) -> dict[str, Any]:
     spec: dict[str, Any] = {
         "template": {"metadata": {"labels": node_labels(pool)}, "spec": template},
         "disruption": disruption,
-        "limits": {labels.GPU_RESOURCE: str(pool.effective_gpu_limit)},
+        # What Karpenter counts on a node: shares, where its GPUs are shared.
+        "limits": {labels.GPU_RESOURCE: str(pool.effective_gpu_limit * pool.pods_per_gpu)},
     }
     if pool.weight is not None:
         spec["weight"] = pool.weight
@@ -53,8 +54,9 @@ def _taint(taint: Taint) -> dict[str, str]:
 
 
 def node_labels(pool: GpuPool) -> dict[str, str]:
-    """What every node of a pool is labelled with; on Bottlerocket the label that calls the device plugin is left out."""
-    ours = {} if pool.ami.family == "Bottlerocket" else {labels.DEVICE_PLUGIN_LABEL: labels.DEVICE_PLUGIN_VALUE}
+    """What every node of a pool is labelled with; on Bottlerocket the label that calls a device plugin is left out."""
+    plugin = pool.sharing.profile if pool.sharing else labels.DEVICE_PLUGIN_VALUE
+    ours = {} if pool.ami.family == "Bottlerocket" else {labels.DEVICE_PLUGIN_LABEL: plugin}
     return {**ours, **pool.labels}
 
 

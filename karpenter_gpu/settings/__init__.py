@@ -23,13 +23,16 @@ from karpenter_gpu.settings.pool import (
     Taint,
     TaintEffect,
 )
+from karpenter_gpu.settings.sharing import MPS, TIME_SLICING, MigProfile, MigSharing, Sharing, SharingStrategy
 
 __all__ = [
     "IRSA",
+    "MPS",
     "NEVER",
     "ON_DEMAND",
     "POD_IDENTITY",
     "SPOT",
+    "TIME_SLICING",
     "AmiAlias",
     "AmiFamily",
     "AmiIds",
@@ -51,10 +54,14 @@ __all__ = [
     "IpFamily",
     "KarpenterSettings",
     "Kubelet",
+    "MigProfile",
+    "MigSharing",
     "NewCluster",
     "NewVpc",
     "Platform",
     "RootVolume",
+    "Sharing",
+    "SharingStrategy",
     "SystemNodes",
     "Taint",
     "TaintEffect",

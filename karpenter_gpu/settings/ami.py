@@ -11,7 +11,7 @@ from pydantic import Field, Tag
 from karpenter_gpu.errors import Fault
 from karpenter_gpu.settings._setting import setting
 from karpenter_gpu.settings._types import Distinct, case_by_key
-from karpenter_gpu.versions import Minor
+from karpenter_gpu.versions import Minor, Version
 
 # Karpenter's amiFamily: how user data is written and which device is the root. It does not choose the image.
 AmiFamily = Literal["AL2", "AL2023", "Bottlerocket"]
@@ -41,7 +41,9 @@ class AmiAlias:
                 "bottlerocket or al2, as in al2023@v20260714",
             )
         elif (
-            family == "bottlerocket" and version != "latest" and not re.fullmatch(r"v?[0-9]+\.[0-9]+\.[0-9]+", version)
+            family == "bottlerocket"
+            and version != "latest"
+            and not re.fullmatch(r"v?(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*)){2}", version)
         ):
             yield Fault("alias", f"{self.alias!r} names no release; Bottlerocket's are numbered, as in 1.62.0")
         elif family != "bottlerocket" and version != "latest" and not re.fullmatch(r"v[0-9]{8}", version):
@@ -56,6 +58,12 @@ class AmiAlias:
     def alias_family(self) -> str:
         """What stands before the @."""
         return self.alias.partition("@")[0]
+
+    @property
+    def numbered(self) -> Version | None:
+        """Bottlerocket's release as numbers; None for other families, and for the latest."""
+        numbered = self.alias_family == "bottlerocket" and self.release != "latest"
+        return Version.parse(self.release.removeprefix("v")) if numbered else None
 
     @property
     def family(self) -> str:

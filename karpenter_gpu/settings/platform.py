@@ -58,6 +58,8 @@ class Platform:
         yield from rules.arns_fit(self.permissions_boundary, self.account, self.region, "permissions_boundary")
         yield from tag_faults(self.tags)
         yield from rules.isolation_fits(self.karpenter, self.device_plugin)
+        for pool in self.pools:
+            yield from rules.plugin_can_share(pool, self.device_plugin)
         yield from faults_between(
             cluster=self.cluster,
             karpenter=self.karpenter,

@@ -32,6 +32,8 @@ from karpenter_gpu.settings._types import (
 from karpenter_gpu.settings.ami import Ami, AmiAlias
 from karpenter_gpu.settings.cron import cron_problem
 from karpenter_gpu.settings.kubelet import Kubelet
+from karpenter_gpu.settings.sharing import AnySharing, sharing_faults
+from karpenter_gpu.settings.user_data import user_data_faults
 
 SPOT: Final = "spot"
 ON_DEMAND: Final = "on-demand"
@@ -177,7 +179,7 @@ class GpuPool:
 
         zones: Zone names of the stack's region. Default: every zone with a node subnet.
 
-        gpu_limit: The most GPUs the pool may hold. Karpenter checks it before a launch, so launches made at the
+        gpu_limit: The most GPUs the pool may hold, whole ones also where they are shared. Karpenter checks it before a launch, so launches made at the
             same moment can exceed it by an instance or so. 0 retires the pool: nothing new is launched, and what runs
             finishes.
 
@@ -186,6 +188,8 @@ class GpuPool:
             smaller counts.
 
         weight: 1 to 100; the pool with the greater weight is tried first. Default: 0.
+
+        sharing: How several pods share each GPU (Karpenter 1.7). Default: a GPU is one pod's.
 
         labels: Put on every node.
 
@@ -196,6 +200,9 @@ class GpuPool:
         root_volume: Default: 100 GiB.
 
         instance_store_policy: `RAID0` makes the instance's NVMe the disk for images and pods. Default: it is unused.
+
+        user_data: What the image is told at boot, beside what Karpenter and this package tell it: for AL2023 a MIME document,
+            a NodeConfig or a shell script, for AL2 a MIME document or a shell script, for Bottlerocket TOML.
 
         http_put_response_hop_limit: Of IMDSv2, which is required. 1 keeps pods without host network away from it.
 
@@ -240,11 +247,13 @@ class GpuPool:
     gpu_limit: Annotated[int | None, Field(ge=0, le=100_000)] = None
     hourly_limit_usd: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = None
     weight: Annotated[int | None, Field(ge=1, le=100)] = None
+    sharing: AnySharing | None = None
     labels: Mapping[LabelKey, LabelValue] = field(default_factory=dict)
     taints: Many[Taint] = default(())
     ami: Ami = AmiAlias(alias=DEFAULT_AMI_ALIAS)
     root_volume: RootVolume = RootVolume()
     instance_store_policy: InstanceStorePolicy | None = None
+    user_data: Annotated[str | None, Field(min_length=1)] = None
     http_put_response_hop_limit: Annotated[int, Field(ge=1, le=64)] = 1
     consolidation_policy: ConsolidationPolicy = "WhenEmpty"
     consolidate_after: DurationOrNever = default(timedelta(minutes=1))
@@ -265,6 +274,8 @@ class GpuPool:
             yield Fault("", "says no GPU; give gpu_names, instance_families or instance_types")
         elif self.types:
             yield from self._dead_ends()
+            if self.sharing is not None:
+                yield from sharing_faults(self.sharing, self.types, self.ami.family)
         else:
             yield Fault("", f"no instance type is left that meets {self._constraints}; loosen one of them")
         if self.expire_after == timedelta(0):
@@ -288,6 +299,11 @@ class GpuPool:
     def has_fractional_types(self) -> bool:
         """True when the pool may launch a type whose GPU EC2 does not count."""
         return any(i.is_fractional for i in self.types)
+
+    @property
+    def pods_per_gpu(self) -> int:
+        """How many pods a GPU takes that ask for one."""
+        return 1 if self.sharing is None else self.sharing.shares_of(self.types[0])
 
     @property
     def effective_gpu_limit(self) -> int:
@@ -384,6 +400,9 @@ class GpuPool:
                 )
         if self.kubelet.pods_per_core is not None and self.ami.family == "Bottlerocket":
             yield Fault("kubelet.pods_per_core", "is not taken by Bottlerocket; use kubelet.max_pods")
+        if self.user_data is not None:
+            own = user_data_faults(self.user_data, self.ami.family, {"sharing": self.sharing})
+            yield from (fault.under("user_data") for fault in own)
         yield from (fault.under("class_spec") for fault in rest.class_faults(self.class_spec))
         yield from (fault.under("pool_spec") for fault in rest.pool_faults(self.pool_spec))
 

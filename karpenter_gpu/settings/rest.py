@@ -27,6 +27,7 @@ CLASS_OWNED: Final[Mapping[_Path, str]] = {
     ("metadataOptions",): "http_put_response_hop_limit says what may change of it",
     ("instanceStorePolicy",): "instance_store_policy says it",
     ("tags",): "tags says it",
+    ("userData",): "user_data says it",
     **{("kubelet", karpenter_name(one.name)): f"kubelet.{one.name} says it" for one in fields(Kubelet)},
 }
 

@@ -15,14 +15,15 @@ from typing import Final
 
 from karpenter_gpu import compat, instance_types, labels
 from karpenter_gpu.errors import Fault
-from karpenter_gpu.gpus import FRACTIONAL_FAMILIES
 from karpenter_gpu.settings.ami import AmiAlias, AmiIds, AmiParameter
 from karpenter_gpu.settings.chart import REPLICAS
 from karpenter_gpu.settings.cluster import ExistingVpc, NewCluster, NewVpc
 from karpenter_gpu.settings.device_plugin import DevicePlugin
 from karpenter_gpu.settings.existing import ExistingCluster
+from karpenter_gpu.settings.gates import needs
 from karpenter_gpu.settings.karpenter import POD_IDENTITY, KarpenterSettings, role_name_faults
 from karpenter_gpu.settings.pool import GpuPool
+from karpenter_gpu.settings.sharing import Sharing
 from karpenter_gpu.versions import Minor, Version
 
 
@@ -150,7 +151,7 @@ def role_names_fit(cluster_name: str, karpenter: KarpenterSettings) -> Iterator[
 
 def pool_fits(pool: GpuPool, kubernetes: Minor, karpenter: KarpenterSettings, region: str | None) -> Iterator[Fault]:
     """What one pool demands of the versions and the region, under `pools.<name>`."""
-    for rule in (_ami_fits, _fractional_can_be_counted, _fields_exist):
+    for rule in (_ami_fits, _gates_open, _sharing_fits, _fields_exist):
         yield from (fault.under(f"pools.{pool.name}") for fault in rule(pool, kubernetes, karpenter.release, karpenter))
     yield from (fault.under(f"pools.{pool.name}") for fault in _region_is_known(pool, region))
 
@@ -258,24 +259,44 @@ def _dated_release_exists(
     yield Fault("ami.alias", f"{ami.alias} {why}")
 
 
-def _fractional_can_be_counted(
-    pool: GpuPool, _: Minor, release: Version, karpenter: KarpenterSettings
-) -> Iterator[Fault]:
-    if not pool.has_fractional_types:
+def _gates_open(pool: GpuPool, _: Minor, release: Version, karpenter: KarpenterSettings) -> Iterator[Fault]:
+    """What a pool needs is opened for it, where the version has it and nobody has closed it."""
+    for need in needs(pool):
+        since = compat.FEATURE_GATES[need.gate][2]
+        if release.line < since:
+            yield Fault(
+                need.where,
+                f"{need.why}, and Karpenter {release} cannot be told otherwise; use Karpenter {since} or later, or {need.way_out}",
+            )
+        elif getattr(karpenter.feature_gates, need.gate) is False:
+            yield Fault(
+                need.where,
+                f"{need.why}, and karpenter.feature_gates.{need.gate} is false, so that Karpenter is not told otherwise; "
+                f"leave the gate out, or {need.way_out}",
+            )
+
+
+def _sharing_fits(pool: GpuPool, _: Minor, __: Version, ___: KarpenterSettings) -> Iterator[Fault]:
+    """Bottlerocket's own plugin shares GPUs, as soon as it has the setting."""
+    ami = pool.ami
+    if pool.sharing is None or not isinstance(ami, AmiAlias) or ami.numbered is None:
         return
-    families = sorted({i.family for i in pool.types if i.is_fractional})
-    others = ", ".join(FRACTIONAL_FAMILIES)
-    if release.line < compat.NODE_OVERLAY_SINCE:
+    strategy = pool.sharing.strategy if isinstance(pool.sharing, Sharing) else "mig"
+    since = compat.BOTTLEROCKET_SHARING_SINCE[strategy]
+    if ami.numbered < since:
         yield Fault(
-            "",
-            f"EC2 counts no GPU on {', '.join(families)}, and Karpenter {release} cannot be told otherwise; use "
-            f"Karpenter {compat.NODE_OVERLAY_SINCE} or later, or leave {others} out",
+            "sharing",
+            f"{ami.alias} has no setting for {strategy}, which came with {since}; use bottlerocket@{since} or later",
         )
-    elif not karpenter.feature_gates.node_overlay:
+
+
+def plugin_can_share(pool: GpuPool, plugin: DevicePlugin) -> Iterator[Fault]:
+    """Where another plugin runs, it is that which would have to share."""
+    if pool.sharing is not None and pool.ami.family != "Bottlerocket" and not plugin.enabled:
         yield Fault(
-            "",
-            f"EC2 counts no GPU on {', '.join(families)}, so no pod would ever start one; set "
-            f"karpenter.feature_gates.node_overlay to true, or leave {others} out",
+            f"pools.{pool.name}.sharing",
+            "is done by the device plugin, which device_plugin.enabled leaves to something else; let that share the GPUs, or "
+            "leave the plugin on",
         )
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from karpenter_gpu import FeatureGates, GpuPool, InvalidSettings, Karpenter, KarpenterSettings
+from karpenter_gpu import FeatureGates, GpuPool, InvalidSettings, Karpenter, KarpenterSettings, Sharing
 
 # isort: split
 import aws_cdk as cdk
@@ -253,12 +253,29 @@ def test_faults_of_version_gate_and_name_come_together_before_any_construct():
 
 def test_a_pool_that_does_not_fit_is_refused_and_leaves_nothing_behind():
     stack = own_stack()
-    karpenter = Karpenter(stack, "Karpenter", cluster=own_cluster(stack), cluster_name="training")
+    settings = KarpenterSettings(feature_gates=FeatureGates(node_overlay=False))
+    karpenter = Karpenter(stack, "Karpenter", cluster=own_cluster(stack), cluster_name="training", settings=settings)
     before = len(karpenter.node.find_all())
     fractional = GpuPool(name="small", instance_families=("g6f",), gpu_limit=2)
     (fault,) = faults(lambda: karpenter.add_gpu_pool(fractional))
     assert fault.startswith("pools.small: EC2 counts no GPU on g6f")
     assert len(karpenter.node.find_all()) == before
+
+
+def test_a_pool_that_shares_gpus_brings_its_plugin_once_and_opens_the_gate_for_it():
+    stack = own_stack()
+    karpenter = Karpenter(stack, "Karpenter", cluster=own_cluster(stack), cluster_name="training")
+    sharing = Sharing(strategy="time-slicing", replicas=4)
+    for name in ("a", "b"):
+        karpenter.add_gpu_pool(GpuPool(name=name, gpu_names=("l4",), gpu_limit=2, sharing=sharing))
+    template = Template.from_stack(stack).to_json()
+    texts = [json.dumps(one["Properties"]) for one in template["Resources"].values()]
+    assert sum('\\"kind\\":\\"DaemonSet\\"' in text and "time-slicing-4" in text for text in texts) == 1
+    assert sum('\\"nodeOverlay\\":true' in text for text in texts) == 1
+    graph = Graph(template)
+    (config,) = (name for name in graph.resources if "ConfigMap" in name)
+    (gate,) = graph.of_type("Custom::KarpenterGpuDrain")
+    assert config in graph.waits_for(gate)
 
 
 def test_a_second_pool_of_one_name_is_refused():

@@ -6,7 +6,7 @@ import yaml
 from karpenter_gpu import AmiAlias, DevicePlugin, GpuPool, InvalidSettings, Taint
 from karpenter_gpu.compat import DEVICE_PLUGINS
 from karpenter_gpu.manifests.device_plugin import device_plugin
-from karpenter_gpu.manifests.node_overlay import node_overlay
+from karpenter_gpu.manifests.node_overlay import node_overlays
 from karpenter_gpu.manifests.node_pool import node_labels, node_pool
 from karpenter_gpu.manifests.workload import ai_workload
 from tests.shapes import ROOT, platform
@@ -78,11 +78,12 @@ def test_the_example_file_is_the_workload_itself():
 
 def test_a_fractional_type_is_given_one_gpu_and_only_in_its_pool():
     pool = GpuPool(name="a", instance_types=("g6f.xlarge", "g6.xlarge"), gpu_limit=4)
-    spec = node_overlay(pool)["spec"]
+    (overlay,) = node_overlays(pool)
+    spec = overlay["spec"]
     assert spec["capacity"] == {"nvidia.com/gpu": "1"}
     assert json.dumps(spec["requirements"]).count("g6") == 1
     assert spec["requirements"][0] == {"key": "karpenter.sh/nodepool", "operator": "In", "values": ["a"]}
 
 
 def test_other_pools_need_no_overlay():
-    assert node_overlay(GpuPool(name="a", gpu_names=("l4",), gpu_limit=1)) is None
+    assert list(node_overlays(GpuPool(name="a", gpu_names=("l4",), gpu_limit=1))) == []

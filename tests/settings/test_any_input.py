@@ -66,6 +66,7 @@ PATHS = [
             "startup_taints.0.key",
         )
     ),
+    *(f"pools.inference.sharing.{name}" for name in ("strategy", "replicas", "mig_profile")),
     "cluster.addon_values.vpc-cni",
     *(f"pools.inference.budgets.0.{field.name}" for field in dataclasses.fields(karpenter_gpu.Budget)),
     *(f"pools.inference.taints.0.{field.name}" for field in dataclasses.fields(karpenter_gpu.Taint)),

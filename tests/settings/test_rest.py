@@ -26,7 +26,7 @@ def only_fault(make, **given):
             "class_spec.kubelet.maxPods: is not yours to set: kubelet.max_pods says it",
         ),
         ({"class_spec": {"kubelet": 5}}, "class_spec.kubelet: 5 would replace what must be there; give a mapping"),
-        ({"class_spec": {"userData": None}}, "class_spec.userData: is null, which says nothing; leave the key out"),
+        ({"class_spec": {"context": None}}, "class_spec.context: is null, which says nothing; leave the key out"),
         ({"class_spec": {"context": float("nan")}}, "class_spec.context: nan cannot be written as JSON; use text"),
         ({"pool_spec": {"weight": 5}}, "pool_spec.weight: is not yours to set: weight says it; leave it out"),
         (

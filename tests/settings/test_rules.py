@@ -21,7 +21,7 @@ from karpenter_gpu import (
     RootVolume,
     SystemNodes,
 )
-from karpenter_gpu.settings import rules
+from karpenter_gpu.settings import gates, rules
 from karpenter_gpu.versions import Minor
 
 TODAY = date(2026, 11, 23)
@@ -202,12 +202,6 @@ def test_the_default_pool_fits_the_default_versions():
             "1.36",
             "1.14.3",
             "pools.p.ami.alias: al2023@v20260714 loads a kernel module with which the GPU of g7.2xlarge does not work",
-        ),
-        (
-            {"gpu_names": (), "instance_families": ("g6f",)},
-            "1.36",
-            "1.14.3",
-            "pools.p: EC2 counts no GPU on g6f, so no pod would ever start one; set karpenter.feature_gates.node_overlay",
         ),
         (
             {"gpu_names": (), "instance_families": ("g6f",), "ami": AmiAlias(alias="al2023@v20260714")},
@@ -448,9 +442,24 @@ def test_named_zones_need_no_such_warning():
     assert list(rules.network_warnings(cluster, "us-east-1")) == []
 
 
-def test_fractional_gpus_can_be_counted_with_an_overlay():
-    settings = KarpenterSettings(feature_gates=FeatureGates(node_overlay=True))
-    assert fit(pool(gpu_names=(), instance_families=("g6f",)), karpenter=settings) == []
+OVERLAID = {
+    "fractional GPUs": ({"gpu_names": (), "instance_families": ("g6f",)}, "pools.p: EC2 counts no GPU on g6f"),
+    "shared GPUs": (
+        {"sharing": {"strategy": "time-slicing", "replicas": 4}},
+        "pools.p.sharing: EC2 counts a shared GPU as one",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", OVERLAID)
+def test_the_gate_that_a_pool_needs_is_opened_for_it_and_may_not_be_closed(what):
+    given, why = OVERLAID[what]
+    asked = pool(**given)
+    assert fit(asked) == []
+    assert gates.with_gates(KarpenterSettings(), [pool(), asked]).feature_gates.node_overlay is True
+    assert gates.with_gates(KarpenterSettings(), [pool()]) == KarpenterSettings()
+    (closed,) = fit(asked, karpenter=KarpenterSettings(feature_gates=FeatureGates(node_overlay=False)))
+    assert closed.startswith(f"{why}, and karpenter.feature_gates.node_overlay is false, so that Karpenter is not told")
 
 
 @pytest.mark.parametrize(
