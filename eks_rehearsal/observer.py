@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
+from eks_rehearsal.aws.server import Launched
 from eks_rehearsal.cluster.kube import Document, Kube, condition
 from eks_rehearsal.labels import GPU_RESOURCE, NODEPOOL
 from eks_rehearsal.prices import USD_PER_HOUR
@@ -46,16 +45,18 @@ class Observer:
     Args:
         kube: The cluster.
 
-        ec2: A client of the emulated EC2.
+        launched: The instances of the emulated account.
 
         timeline: Where it notes.
 
         namespace: The namespace whose pods and events are followed.
     """
 
-    def __init__(self, kube: Kube, ec2: Callable[[], Any], timeline: Timeline, namespace: str) -> None:
+    def __init__(
+        self, kube: Kube, launched: Callable[[], Iterable[Launched]], timeline: Timeline, namespace: str
+    ) -> None:
         self._kube = kube
-        self._ec2 = ec2
+        self._launched = launched
         self._timeline = timeline
         self._namespace = namespace
         self._seen: dict[str, str] = {}
@@ -160,30 +161,22 @@ class Observer:
 
     def _look_at_instances(self) -> None:
         while not self._stopped.wait(0.5):
-            try:
-                self._look_once()
-            except (BotoCoreError, ClientError) as error:
-                self._kube.failures.append(f"EC2 does not answer: {error}")
+            self._look_once()
 
     def _look_once(self) -> None:
-        for description in _instances(self._ec2()):
-            self._instance(description)
+        for launched in self._launched():
+            if NODEPOOL in launched.tags:
+                self._instance(launched)
 
-    def _instance(self, description: Mapping[str, Any]) -> None:
-        tags = {tag["Key"]: tag["Value"] for tag in description.get("Tags", [])}
-        if NODEPOOL not in tags:
-            return
-        id, state = description["InstanceId"], description["State"]["Name"]
-        instance = self.instances.get(id)
+    def _instance(self, now: Launched) -> None:
+        instance = self.instances.get(now.id)
         if instance is None:
-            spot = description.get("InstanceLifecycle") == "spot"
-            instance = self.instances[id] = Instance(
-                id, description["InstanceType"], tags[NODEPOOL], self._timeline.now, spot=spot
-            )
-        if state == "terminated" and instance.ended is None:
+            began = self._timeline.now
+            instance = self.instances[now.id] = Instance(now.id, now.type, now.tags[NODEPOOL], began, spot=now.spot)
+        if now.state == "terminated" and instance.ended is None:
             instance.ended = self._timeline.now
         shown = f"{instance.type}, {'spot' if instance.spot else 'on-demand'}, pool {instance.pool}"
-        self._note("instance", id, state, shown)
+        self._note("instance", now.id, now.state, shown)
 
 
 class Instance:
@@ -213,11 +206,6 @@ class Instance:
     def price(self) -> float:
         """Dollars an hour, on demand; 0 when the table has no price of its type."""
         return USD_PER_HOUR.get(self.type, 0.0)
-
-
-def _instances(ec2: Any) -> list[Mapping[str, Any]]:
-    found = ec2.describe_instances(Filters=[{"Name": "tag-key", "Values": [NODEPOOL]}])
-    return [instance for reservation in found["Reservations"] for instance in reservation["Instances"]]
 
 
 def datetime_of(event: Mapping[str, Any]) -> datetime:

@@ -253,7 +253,7 @@ class _Run:
 
     def _stories(self, account: Account) -> None:
         (plane, *_) = account.clusters.values()
-        observer = Observer(plane.kube, lambda: account.aws.client("ec2"), self.timeline, NAMESPACE)
+        observer = Observer(plane.kube, account.aws.instances, self.timeline, NAMESPACE)
         self.observers.append(observer)
         observer.start()
         scene = Scene(account, plane, self.timeline, observer)

@@ -42,6 +42,8 @@ _REMEMBERED_CALLS: Final = 20_000
 _REMEMBERED_BYTES: Final = 65_536
 # A request that is not answered in its turn, as moto waits in it for up to 20 seconds.
 _LONG_POLL: Final = ("sqs", "ReceiveMessage")
+# Of one client; a booting node has a thread of its own, and what comes above it opens one for a single call.
+_CONNECTIONS: Final = 64
 # An access key that no role has: who uses it is the account's root.
 _ROOT_KEY: Final = "AKIAREHEARSALROOT001"
 
@@ -62,6 +64,28 @@ class Unknown(NamedTuple):
     service: str
     action: str
     reason: str
+
+
+class Launched(NamedTuple):
+    """An instance of the account, in few words.
+
+    Args:
+        id: Its id.
+
+        type: Its type.
+
+        state: As EC2 names it: `running`, `terminated` and so on.
+
+        spot: Whether it is a spot instance.
+
+        tags: By key.
+    """
+
+    id: str
+    type: str
+    state: str
+    spot: bool
+    tags: dict[str, str]
 
 
 class _Moto(DomainDispatcherApplication):
@@ -226,6 +250,7 @@ class EmulatedAws:
         self._moto = _Moto()
         self._server: _Server | None = None
         self._lock = threading.Lock()
+        self._clients: dict[tuple[Any, ...], Any] = {}
         self._session: Any = boto3.session.Session(region_name=region)
 
     # Its life.
@@ -251,6 +276,7 @@ class EmulatedAws:
             self._server.shutdown()
             self._server.server_close()
             self._server = None
+        self._clients.clear()
         default_user_config["iam"]["load_aws_managed_policies"] = False
         moto_api_backend.reset()
 
@@ -269,12 +295,41 @@ class EmulatedAws:
             yield self.world.backend(service)
 
     def client(self, service: str, **credentials: str) -> Any:
-        """A boto3 client of this AWS, as the account's root unless given other credentials (boto3's names)."""
-        keys = {"aws_access_key_id": _ROOT_KEY, "aws_secret_access_key": "rehearsal", **credentials}
-        options = Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"})
+        """A boto3 client of this AWS, as the account's root unless given other credentials (boto3's names).
+
+        Each is made once: a client is good for all threads, and making one takes longer than most calls.
+        """
+        asked = (service, *sorted(credentials.items()))
         with self._lock:
             # A session reads botocore's models once; making clients of one is not safe in two threads.
-            return self._session.client(service, endpoint_url=self.endpoint, config=options, **keys)
+            if asked not in self._clients:
+                self._clients[asked] = self._made(service, credentials)
+            return self._clients[asked]
+
+    def _made(self, service: str, credentials: dict[str, str]) -> Any:
+        keys = {"aws_access_key_id": _ROOT_KEY, "aws_secret_access_key": "rehearsal", **credentials}
+        options = Config(
+            retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}, max_pool_connections=_CONNECTIONS
+        )
+        return self._session.client(service, endpoint_url=self.endpoint, config=options, **keys)
+
+    def instances(self) -> list[Launched]:
+        """Every instance that was launched, those that are terminated, too.
+
+        Read where moto keeps them: whoever looks twice a second at hundreds would keep the account busy with XML.
+        """
+        with self.backend("ec2") as ec2:
+            return [
+                Launched(
+                    one.id,
+                    one.instance_type,
+                    one.state,
+                    one.lifecycle == "spot",
+                    {tag["key"]: tag["value"] for tag in one.get_tags()},
+                )
+                for reservation in ec2.all_reservations()
+                for one in reservation.instances
+            ]
 
     def role_of(self, access_key: str) -> str | None:
         """The ARN of the role whose session this access key is; None for any other key."""

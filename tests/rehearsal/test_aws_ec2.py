@@ -130,6 +130,13 @@ def test_a_spot_instance_is_known_by_its_lifecycle_and_its_request(world):
     assert not {"InstanceLifecycle", "SpotInstanceRequestId"} & set(plain)
 
 
+def test_an_instance_is_told_in_few_words_as_ec2_describes_it(world):
+    described = world.instance(world.fleet("spot"))
+    (told,) = [one for one in world.aws.instances() if one.id == described["InstanceId"]]
+    assert (told.type, told.state, told.spot) == (described["InstanceType"], described["State"]["Name"], True)
+    assert told.tags == {tag["Key"]: tag["Value"] for tag in described["Tags"]}
+
+
 def test_an_offering_without_capacity_is_an_error_and_the_next_is_taken(world):
     world.aws.hooks.no_capacity.add(("g4dn.xlarge", "*", "spot"))
     fleet = world.fleet("spot")

@@ -177,6 +177,16 @@ def test_pod_identity_needs_a_trust_that_lets_it_tag_the_session(aws, cluster):
         aws.client("eks-auth").assume_role_for_pod_identity(clusterName=cluster, token=pod_token("untagged"))
 
 
+def test_a_role_that_has_left_an_instance_profile_cannot_leave_it_again(aws):
+    iam = aws.client("iam")
+    role(aws, "leaving", allow({"Service": "ec2.amazonaws.com"}, "sts:AssumeRole"))
+    iam.create_instance_profile(InstanceProfileName="left")
+    iam.add_role_to_instance_profile(InstanceProfileName="left", RoleName="leaving")
+    iam.remove_role_from_instance_profile(InstanceProfileName="left", RoleName="leaving")
+    with pytest.raises(iam.exceptions.NoSuchEntityException):
+        iam.remove_role_from_instance_profile(InstanceProfileName="left", RoleName="leaving")
+
+
 def test_instance_profiles_are_listed_by_path(aws):
     iam = aws.client("iam")
     for path in ("/karpenter/us-east-1/a/", "/karpenter/us-east-1/b/"):

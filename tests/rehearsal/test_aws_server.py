@@ -35,6 +35,12 @@ def test_a_port_that_is_taken_is_named_with_the_way_out():
             pass
 
 
+def test_a_client_is_made_once_for_each_caller(aws):
+    assert aws.client("ec2") is aws.client("ec2")
+    other = aws.client("ec2", aws_access_key_id="AKIAOTHER", aws_secret_access_key="other")
+    assert other is not aws.client("ec2")
+
+
 def test_a_caller_with_unknown_keys_is_the_root_of_the_account_asked_for(aws):
     assert aws.client("sts").get_caller_identity()["Arn"] == "arn:aws:iam::111122223333:root"
     assert aws.client("sqs").create_queue(QueueName="mine")["QueueUrl"].startswith(f"{aws.endpoint}/111122223333/")

@@ -242,7 +242,7 @@ def before(tmp_path, versions):
 
 def play(before, story):
     timeline = Timeline(print)
-    observer = Observer(before.kube, lambda: before.account.aws.client("ec2"), timeline, NAMESPACE)
+    observer = Observer(before.kube, before.account.aws.instances, timeline, NAMESPACE)
     observer.start()
     scene = Scene(before.account, before.plane, timeline, observer)
     try:
