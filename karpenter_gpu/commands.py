@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 CLEAN, LEFT, NOT_SEEN, STOPPED = 0, 1, 2, 130
 # Where there is no terminal, a table is as wide as it needs to be.
-WIDE = 240
+WIDE = 4000
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -45,7 +45,10 @@ def verify_clean(
         bool, typer.Option("--with-data", help="With --delete: also snapshots, logs and volumes of claims.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="With --delete: do not ask.")] = False,
-    policy: Annotated[bool, typer.Option("--policy", help="Print the IAM policy that looking needs, and end.")] = False,
+    policy: Annotated[
+        bool,
+        typer.Option("--policy", help="Print the IAM policy that looking, or with --delete deleting, needs, and end."),
+    ] = False,
 ) -> None:
     """List what a deleted cluster left in the account, and delete it with --delete.
 
@@ -54,7 +57,7 @@ def verify_clean(
     if policy:
         from karpenter_gpu.leftovers.kinds import policy as document  # noqa: PLC0415
 
-        typer.echo(json.dumps(document(), indent=2))
+        typer.echo(json.dumps(document(region, delete=delete), indent=2))
         return
     console = Console(highlight=False, stderr=as_json)
     if not console.is_terminal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,8 +11,9 @@ from functools import cached_property
 from typing import Any, Final, TypeVar
 
 import boto3
+import botocore.session
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, SSOError, TokenRetrievalError
 
 from karpenter_gpu.errors import CannotLook
 from karpenter_gpu.leftovers.owner import NAMING_TAGS, Owner, Tags, is_cluster_name
@@ -22,9 +24,9 @@ AT_ONCE: Final = 8
 TAGGED_SERVICES: Final = ("sqs", "logs", "kms")
 
 _DENIED: Final = ("AccessDenied", "UnauthorizedOperation", "AuthorizationError", "Forbidden")
+# EC2's and everybody else's word, and that of a request that was signed long before it arrived.
+_EXPIRED: Final = ("ExpiredToken", "RequestExpired")
 _UNKNOWN_TOKEN: Final = ("InvalidClientTokenId", "UnrecognizedClientException", "AuthFailure", "SignatureDoesNotMatch")
-# A region that every account of a partition has.
-_HOME: Final = {"aws": "us-east-1", "aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1"}
 _CONFIG: Final = Config(
     retries={"mode": "standard", "max_attempts": 8},
     connect_timeout=5,
@@ -46,11 +48,15 @@ def is_gone(error: Exception) -> bool:
 
 
 def sentence(error: Exception) -> str:
-    """An error of AWS's or of boto3's, without what a person cannot use."""
-    if not isinstance(error, ClientError):
+    """Any error as a person can use it."""
+    if isinstance(error, BotoCoreError):
         return " ".join(str(error).split())
+    if not isinstance(error, ClientError):
+        return f"it failed with {type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
     if code_of(error).startswith(_DENIED):
         return f"these credentials may not call {error.operation_name}"
+    if code_of(error).startswith(_EXPIRED):
+        return "the credentials have expired; get new ones, with aws sso login or as you got these"
     return f"{error.operation_name} fails with {code_of(error)}: {error.response['Error'].get('Message', '')}".rstrip(
         ": "
     )
@@ -80,6 +86,11 @@ class Account:
         self._clients_lock = threading.Lock()
         self._tagged_lock = threading.Lock()
         self._details = ThreadPoolExecutor(AT_ONCE)
+
+    @property
+    def partition(self) -> str:
+        """`aws`, or `aws-cn` and the like, after the region."""
+        return str(self._session.get_partition_for_region(self.owner.region))
 
     def client(self, service: str) -> Any:
         """A client of a service; boto3 makes them in one thread alone."""
@@ -160,15 +171,22 @@ def account(cluster: str, region: str) -> Account:
             "with a letter or digit; give the name alone, not an ARN"
         )
     try:
-        session = boto3.Session(region_name=region or None)
+        # boto3 does not read AWS_REGION, which AWS's command line and other SDKs do.
+        session = boto3.Session(region_name=region or os.environ.get("AWS_REGION") or None)
         _check_region(session)
         return Account(session, Owner(cluster, str(session.region_name)), _account_id(session))
+    except (SSOError, TokenRetrievalError) as error:
+        raise CannotLook(
+            f"the SSO session cannot be used; run aws sso login, with your profile: {sentence(error)}"
+        ) from None
     except NoCredentialsError:
         raise CannotLook(
             "there are no AWS credentials; run aws sso login or aws configure, or set AWS_PROFILE to a profile that has them"
         ) from None
-    except (BotoCoreError, ClientError) as error:
-        raise CannotLook(f"the AWS credentials cannot be used: {sentence(error)}") from None
+    except CannotLook:
+        raise
+    except Exception as error:  # noqa: BLE001 - boto3 raises ValueError and OSError, too: at an endpoint, a bundle of CAs
+        raise CannotLook(f"AWS cannot be asked who you are: {sentence(error)}") from None
 
 
 def _check_region(session: boto3.Session) -> None:
@@ -178,7 +196,8 @@ def _check_region(session: boto3.Session) -> None:
     known = [one for part in session.get_available_partitions() for one in session.get_available_regions("ec2", part)]
     if region not in known:
         close = difflib.get_close_matches(region, known, 1)
-        raise CannotLook(f"boto3 knows no region {region}{f'; did you mean {close[0]}?' if close else ''}")
+        way_out = f"; did you mean {close[0]}?" if close else "; a region newer than your boto3 needs a newer one"
+        raise CannotLook(f"boto3 knows no region {region}{way_out}")
 
 
 def _account_id(session: boto3.Session) -> str:
@@ -187,8 +206,7 @@ def _account_id(session: boto3.Session) -> str:
     except ClientError as error:
         if code_of(error) not in _UNKNOWN_TOKEN:
             raise
-        home = _HOME[session.get_partition_for_region(session.region_name)]
-        if _is_known(session, home):
+        if _is_known(session, _home(session)):
             raise CannotLook(
                 f"region {session.region_name} is not enabled for this account, so it has no clusters there; name another "
                 "with --region, or enable it under Account in the console"
@@ -196,8 +214,16 @@ def _account_id(session: boto3.Session) -> str:
         raise
 
 
+def _home(session: boto3.Session) -> str:
+    """A region that every account of the partition has."""
+    partition = session.get_partition_for_region(session.region_name)
+    known = botocore.session.get_session().get_data("partitions")["partitions"]
+    return next(str(one["outputs"]["implicitGlobalRegion"]) for one in known if one["id"] == partition)
+
+
 def _identity(session: boto3.Session, region: str) -> str:
-    sts = session.client("sts", region_name=region, config=_CONFIG)
+    # Fewer attempts than for a look: somebody waits for the first word.
+    sts = session.client("sts", region_name=region, config=_CONFIG.merge(Config(retries={"max_attempts": 3})))
     return str(sts.get_caller_identity()["Account"])
 
 

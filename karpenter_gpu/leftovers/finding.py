@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -13,6 +14,10 @@ from karpenter_gpu.leftovers.owner import Tags
 
 # What elbv2's DescribeTags takes at once.
 _TAGS_AT_ONCE: Final = 20
+# On the rules of Terraform's module, and of anybody: terraform-aws-eks modules/karpenter/main.tf.
+_OF_MODULE: Final = "ClusterName"
+# EKS's issuers, of both networks: https://docs.aws.amazon.com/eks/latest/userguide/cluster-endpoint.html
+_ISSUER: Final = re.compile(r":oidc-provider/oidc[.-]eks\.([a-z0-9-]+)\.")
 # Made by AWS, for AWS.
 _SERVICE_PATHS: Final = ("/aws-service-role/", "/aws-reserved/")
 
@@ -119,6 +124,17 @@ def of_cluster(operation: str, items: str, id: str = "", name: str = "") -> Find
     return find
 
 
+def security_groups(account: Account) -> Iterator[Resource]:
+    """By tag, and the one of Terraform's module for the control plane, which has none."""
+    named = {"Name": "group-name", "Values": [f"{account.owner.cluster}-cluster-*"]}
+    found: dict[str, Mapping[str, Any]] = {}
+    for filters in ({"Name": "tag-key", "Values": list(account.owner.tag_keys)}, named):
+        listed = account.pages("ec2", "describe_security_groups", "SecurityGroups", Filters=[filters])
+        found |= {one["GroupId"]: one for one in listed}
+    for id, one in found.items():
+        yield Resource(id, dated(one.get("Tags")), one, name=one["GroupName"])
+
+
 def groups_of_autoscaling(account: Account) -> Iterator[Resource]:
     filters = [{"Name": "tag-key", "Values": list(account.owner.tag_keys)}]
     for one in account.pages("autoscaling", "describe_auto_scaling_groups", "AutoScalingGroups", Filters=filters):
@@ -171,6 +187,7 @@ def queues(account: Account) -> Iterator[Resource]:
 
 
 def event_rules(account: Account) -> Iterator[Resource]:
+    """By tag; Terraform's module has one of its own."""
     rules, events = account.pages("events", "list_rules", "Rules"), account.client("events")
 
     def tags(rule: Mapping[str, Any]) -> tuple[Mapping[str, Any], Tags]:
@@ -178,7 +195,10 @@ def event_rules(account: Account) -> Iterator[Resource]:
 
     # What a service of AWS's manages goes with what it manages.
     for rule, found in account.each(tags, (one for one in rules if not one.get("ManagedBy"))):
-        yield Resource(rule["Name"], found, rule)
+        of_module = f"tag {_OF_MODULE}={account.owner.cluster}"
+        yield Resource(
+            rule["Name"], found, rule, belongs=of_module if found.get(_OF_MODULE) == account.owner.cluster else ""
+        )
 
 
 def log_groups(account: Account) -> Iterator[Resource]:
@@ -254,12 +274,13 @@ def _region_of_path(path: str) -> tuple[str, ...]:
 def oidc_providers(account: Account) -> Iterator[Resource]:
     iam = account.client("iam")
 
-    def show(one: Mapping[str, str]) -> tuple[str, Mapping[str, Any]]:
-        return one["Arn"], iam.get_open_id_connect_provider(OpenIDConnectProviderArn=one["Arn"])
+    def show(arn: str) -> tuple[str, Mapping[str, Any]]:
+        return arn, iam.get_open_id_connect_provider(OpenIDConnectProviderArn=arn)
 
-    found = account.pages("iam", "list_open_id_connect_providers", "OpenIDConnectProviderList")
+    listed = account.pages("iam", "list_open_id_connect_providers", "OpenIDConnectProviderList")
+    regions = {arn: by[1] for one in listed if (by := _ISSUER.search(arn := one["Arn"]))}
     issuer = (account.cluster or {}).get("identity", {}).get("oidc", {}).get("issuer", "").removeprefix("https://")
-    for arn, about in account.each(show, [one for one in found if ":oidc-provider/oidc.eks." in one["Arn"]]):
+    for arn, about in account.each(show, regions):
         tags = dated(about.get("Tags"))
         yield Resource(
             arn,
@@ -267,7 +288,7 @@ def oidc_providers(account: Account) -> Iterator[Resource]:
             about,
             name=tags.get("Name", ""),
             born=about.get("CreateDate"),
-            regions=(about["Url"].removeprefix("https://").split(".")[2],),
+            regions=(regions[arn],),
             belongs="the cluster's issuer" if issuer and about["Url"].endswith(issuer) else "",
         )
 

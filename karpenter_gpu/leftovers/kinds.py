@@ -5,7 +5,7 @@ The rows stand in the order in which deletion works: first what launches others,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -47,6 +47,8 @@ class Kind:
 
         delete: Deletes one; None where it never is.
 
+        writes: The IAM actions of that.
+
         kept: Why it never is.
 
         names: Regular expressions of names that belong to a cluster, with `{cluster}` in them.
@@ -66,6 +68,7 @@ class Kind:
     find: Finder
     reads: tuple[str, ...]
     delete: Delete | None = None
+    writes: tuple[str, ...] = ()
     kept: str = ""
     names: tuple[str, ...] = ()
     price: Callable[[Mapping[str, Any]], float | None] = prices.free
@@ -100,64 +103,88 @@ KINDS: Final = (
          by_tag_filter("describe_spot_instance_requests", "SpotInstanceRequests", "SpotInstanceRequestId", born="CreateTime",
                        gone=("State", ("closed", "cancelled", "failed", "completed"))),
          ("ec2:DescribeSpotInstanceRequests",),
-         calling("ec2", "cancel_spot_instance_requests", "SpotInstanceRequestIds", many=True)),
+         calling("ec2", "cancel_spot_instance_requests", "SpotInstanceRequestIds", many=True), ("ec2:CancelSpotInstanceRequests",)),
     Kind("Auto Scaling group", finding.groups_of_autoscaling, ("autoscaling:DescribeAutoScalingGroups",),
-         calling("autoscaling", "delete_auto_scaling_group", "AutoScalingGroupName", ForceDelete=True), is_awaited=True),
+         calling("autoscaling", "delete_auto_scaling_group", "AutoScalingGroupName", ForceDelete=True), ("autoscaling:DeleteAutoScalingGroup",), is_awaited=True),
     Kind("instance", finding.instances, ("ec2:DescribeInstances",),
-         calling("ec2", "terminate_instances", "InstanceIds", many=True), price=prices.instance, is_awaited=True),
+         calling("ec2", "terminate_instances", "InstanceIds", many=True), ("ec2:TerminateInstances",), price=prices.instance, is_awaited=True),
     Kind("load balancer", finding.load_balancers, (f"{_ELB}:DescribeLoadBalancers", f"{_ELB}:DescribeTags"),
-         calling("elbv2", "delete_load_balancer", "LoadBalancerArn"), price=prices.none, is_awaited=True),
+         calling("elbv2", "delete_load_balancer", "LoadBalancerArn"), (f"{_ELB}:DeleteLoadBalancer",), price=prices.none, is_awaited=True),
     Kind("classic load balancer", finding.classic_load_balancers, (f"{_ELB}:DescribeLoadBalancers", f"{_ELB}:DescribeTags"),
-         calling("elb", "delete_load_balancer", "LoadBalancerName"), price=prices.none, is_awaited=True),
+         calling("elb", "delete_load_balancer", "LoadBalancerName"), (f"{_ELB}:DeleteLoadBalancer",), price=prices.none, is_awaited=True),
     Kind("target group", finding.target_groups, (f"{_ELB}:DescribeTargetGroups", f"{_ELB}:DescribeTags"),
-         calling("elbv2", "delete_target_group", "TargetGroupArn")),
+         calling("elbv2", "delete_target_group", "TargetGroupArn"), (f"{_ELB}:DeleteTargetGroup",)),
     Kind("NAT gateway",
          by_tag_filter("describe_nat_gateways", "NatGateways", "NatGatewayId", born="CreateTime", gone=("State", ("deleted", "failed")),
                        argument="Filter"),
-         ("ec2:DescribeNatGateways",), calling("ec2", "delete_nat_gateway", "NatGatewayId"), price=prices.nat_gateway, is_awaited=True),
+         ("ec2:DescribeNatGateways",), calling("ec2", "delete_nat_gateway", "NatGatewayId"), ("ec2:DeleteNatGateway",), price=prices.nat_gateway, is_awaited=True),
     Kind("elastic IP", by_tag_filter("describe_addresses", "Addresses", "AllocationId"), ("ec2:DescribeAddresses",),
-         calling("ec2", "release_address", "AllocationId"), price=prices.address),
+         calling("ec2", "release_address", "AllocationId"), ("ec2:ReleaseAddress",), price=prices.none),
     Kind("network interface", by_tag_filter("describe_network_interfaces", "NetworkInterfaces", "NetworkInterfaceId"),
-         ("ec2:DescribeNetworkInterfaces",), calling("ec2", "delete_network_interface", "NetworkInterfaceId")),
+         ("ec2:DescribeNetworkInterfaces",), calling("ec2", "delete_network_interface", "NetworkInterfaceId"), ("ec2:DeleteNetworkInterface",)),
     Kind("volume", by_tag_filter("describe_volumes", "Volumes", "VolumeId", born="CreateTime"), ("ec2:DescribeVolumes",),
-         calling("ec2", "delete_volume", "VolumeId"), price=prices.volume, holds_data=_is_of_a_claim),
+         calling("ec2", "delete_volume", "VolumeId"), ("ec2:DeleteVolume",), price=prices.none, holds_data=_is_of_a_claim),
     Kind("snapshot", by_tag_filter("describe_snapshots", "Snapshots", "SnapshotId", born="StartTime", OwnerIds=["self"]), ("ec2:DescribeSnapshots",),
-         calling("ec2", "delete_snapshot", "SnapshotId"), price=prices.none, holds_data=_always),
+         calling("ec2", "delete_snapshot", "SnapshotId"), ("ec2:DeleteSnapshot",), price=prices.none, holds_data=_always),
     Kind("launch template", by_tag_filter("describe_launch_templates", "LaunchTemplates", "LaunchTemplateId", born="CreateTime"),
-         ("ec2:DescribeLaunchTemplates",), calling("ec2", "delete_launch_template", "LaunchTemplateId")),
-    Kind("security group", by_tag_filter("describe_security_groups", "SecurityGroups", "GroupId"), ("ec2:DescribeSecurityGroups",),
-         removing.security_group, holders=removing.interfaces_of_group),
+         ("ec2:DescribeLaunchTemplates",), calling("ec2", "delete_launch_template", "LaunchTemplateId"), ("ec2:DeleteLaunchTemplate",)),
+    Kind("security group", finding.security_groups, ("ec2:DescribeSecurityGroups",), removing.security_group,
+         ("ec2:RevokeSecurityGroupIngress", "ec2:RevokeSecurityGroupEgress", "ec2:DeleteSecurityGroup"),
+         names=(r"{cluster}-cluster-\d{{20,}}",), holders=removing.interfaces_of_group),
     # Upstream's template and cdk-eks-karpenter; terraform-aws-eks modules/karpenter.
     Kind("queue", finding.queues, ("tag:GetResources", "sqs:GetQueueUrl", "sqs:GetQueueAttributes", "sqs:ListQueueTags"),
-         calling("sqs", "delete_queue", "QueueUrl"), names=("{cluster}", "Karpenter-{cluster}")),
-    Kind("event rule", finding.event_rules, ("events:ListRules", "events:ListTagsForResource"), removing.event_rule),
+         calling("sqs", "delete_queue", "QueueUrl"), ("sqs:DeleteQueue",), names=("{cluster}", "Karpenter-{cluster}")),
+    Kind("event rule", finding.event_rules, ("events:ListRules", "events:ListTagsForResource"), removing.event_rule,
+         ("events:ListTargetsByRule", "events:RemoveTargets", "events:DeleteRule")),
     Kind("log group", finding.log_groups, ("tag:GetResources", "logs:DescribeLogGroups"),
-         calling("logs", "delete_log_group", "logGroupName"), price=prices.none, holds_data=_always,
+         calling("logs", "delete_log_group", "logGroupName"), ("logs:DeleteLogGroup",), price=prices.none, holds_data=_always,
          names=("/aws/eks/{cluster}/.+", "/aws/containerinsights/{cluster}/.+")),
     Kind("KMS key", finding.keys, ("tag:GetResources", "kms:DescribeKey"), price=prices.none,
          kept="what it encrypted cannot be read without it: aws kms schedule-key-deletion --key-id {id}"),
     Kind("KMS alias", finding.key_aliases, ("kms:ListAliases",), names=("alias/eks/{cluster}",)),
-    # Karpenter's own, which until 1.6 have no path; upstream's template; eksctl.
+    # Karpenter's own, which until 1.6 have no path; upstream's template; eksctl; terraform-aws-eks modules/karpenter.
     Kind("instance profile",
          by_iam("list_instance_profiles", "InstanceProfiles", "InstanceProfileName", "list_instance_profile_tags", "InstanceProfileName"),
-         ("iam:ListInstanceProfiles", "iam:ListInstanceProfileTags"), removing.instance_profile, is_global=True,
-         names=(r"{cluster}_\d+", "KarpenterNodeInstanceProfile-{cluster}", "eksctl-KarpenterNodeInstanceProfile-{cluster}")),
+         ("iam:ListInstanceProfiles", "iam:ListInstanceProfileTags"), removing.instance_profile,
+         ("iam:GetInstanceProfile", "iam:RemoveRoleFromInstanceProfile", "iam:DeleteInstanceProfile"), is_global=True,
+         names=(r"{cluster}_\d+", r"Karpenter-{cluster}-\d{{20,}}", "KarpenterNodeInstanceProfile-{cluster}", "eksctl-KarpenterNodeInstanceProfile-{cluster}")),
     Kind("role", by_iam("list_roles", "Roles", "RoleName", "list_role_tags", "RoleName"), ("iam:ListRoles", "iam:ListRoleTags"),
-         removing.role, is_global=True,
-         names=("(eksctl-)?KarpenterNodeRole-{cluster}", "KarpenterControllerRole-{cluster}", "{cluster}-karpenter",
+         removing.role,
+         ("iam:ListInstanceProfilesForRole", "iam:RemoveRoleFromInstanceProfile", "iam:ListAttachedRolePolicies", "iam:DetachRolePolicy",
+          "iam:ListRolePolicies", "iam:DeleteRolePolicy", "iam:DeleteRole"), is_global=True,
+         names=("(eksctl-)?KarpenterNodeRole-{cluster}", r"Karpenter-{cluster}-\d{{20,}}", "KarpenterControllerRole-{cluster}", "{cluster}-karpenter",
                 r"{cluster}-cluster-\d{{20,}}")),
     Kind("policy", by_iam("list_policies", "Policies", "Arn", "list_policy_tags", "PolicyArn", Scope="Local"),
-         ("iam:ListPolicies", "iam:ListPolicyTags"), removing.policy, is_global=True,
+         ("iam:ListPolicies", "iam:ListPolicyTags"), removing.policy,
+         ("iam:ListPolicyVersions", "iam:DeletePolicyVersion", "iam:DeletePolicy"), is_global=True,
          names=("(eksctl-)?KarpenterController[A-Za-z]*Policy-{cluster}",)),
     Kind("OIDC provider", finding.oidc_providers,
          (*_READ_CLUSTER, "iam:ListOpenIDConnectProviders", "iam:GetOpenIDConnectProvider"),
-         calling("iam", "delete_open_id_connect_provider", "OpenIDConnectProviderArn"), is_global=True, names=("{cluster}-eks-irsa",)),
+         calling("iam", "delete_open_id_connect_provider", "OpenIDConnectProviderArn"), ("iam:DeleteOpenIDConnectProvider",), is_global=True, names=("{cluster}-eks-irsa",)),
 )
 # fmt: on
 
 
-def policy() -> dict[str, Any]:
-    """The IAM document of what a person needs to look; each action is of those that take no resource, or any."""
-    actions = sorted({action for kind in KINDS for action in kind.reads})
-    statement = {"Sid": "VerifyClean", "Effect": "Allow", "Action": actions, "Resource": "*"}
-    return {"Version": "2012-10-17", "Statement": [statement]}
+def policy(region: str = "", *, delete: bool = False) -> dict[str, Any]:
+    """The IAM document of what a person needs.
+
+    Args:
+        region: Where alone deletions are allowed of what belongs to a region; anywhere when empty.
+
+        delete: Whether to delete, too; else only to look.
+    """
+    read = {action for kind in KINDS for action in kind.reads}
+    statements = [_statement("Look", read)]
+    if delete:
+        written = {one: kind.is_global for kind in KINDS for one in kind.writes if one not in read}
+        here = {"Condition": {"StringEquals": {"aws:RequestedRegion": region}}} if region else {}
+        statements += [
+            {**_statement("Delete", {one for one, is_global in written.items() if not is_global}), **here},
+            _statement("DeleteIam", {one for one, is_global in written.items() if is_global}),
+        ]
+    return {"Version": "2012-10-17", "Statement": statements}
+
+
+def _statement(name: str, actions: Iterable[str]) -> dict[str, Any]:
+    """A tag would have to be named by a statement of its own, and ten keys of tags do not fit into a policy."""
+    return {"Sid": f"VerifyClean{name}", "Effect": "Allow", "Action": sorted(actions), "Resource": "*"}

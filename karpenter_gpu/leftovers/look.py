@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from botocore.exceptions import BotoCoreError, ClientError
-
+from karpenter_gpu.leftovers import prices
 from karpenter_gpu.leftovers.account import AT_ONCE, Account, sentence
 from karpenter_gpu.leftovers.finding import Resource
 from karpenter_gpu.leftovers.kinds import KINDS, Kind
@@ -30,12 +29,15 @@ class Leftover:
         because: Why it is the cluster's.
 
         kept: Why it is not deleted from here; empty where it is.
+
+        usd_per_day: None where no dated price is known.
     """
 
     kind: Kind
     thing: Resource
     because: str
     kept: str = ""
+    usd_per_day: float | None = None
 
     @property
     def key(self) -> Key:
@@ -50,11 +52,6 @@ class Leftover:
             if self.thing.name not in ("", self.thing.id.rpartition("/")[2])
             else self.thing.id
         )
-
-    @property
-    def usd_per_day(self) -> float | None:
-        """None where no dated price is known."""
-        return self.kind.price(self.thing.about)
 
     @property
     def born(self) -> datetime | None:
@@ -117,8 +114,9 @@ def look_for(account: Account, kind: Kind) -> tuple[list[Leftover], str]:
         for thing in kind.find(account):
             claim = _claim(account, kind, thing)
             if claim:
-                found.append(Leftover(kind, thing, claim.because, _kept(account, kind, thing, claim)))
-    except (BotoCoreError, ClientError) as error:
+                price = kind.price(thing.about) if account.partition == prices.PARTITION else None
+                found.append(Leftover(kind, thing, claim.because, _kept(account, kind, thing, claim), price))
+    except Exception as error:  # noqa: BLE001 - whatever one kind fails at, the others are told, and that it was not seen
         return found, sentence(error)
     return found, ""
 
@@ -126,7 +124,7 @@ def look_for(account: Account, kind: Kind) -> tuple[list[Leftover], str]:
 def _claim(account: Account, kind: Kind, thing: Resource) -> Claim | None:
     regions = thing.regions if kind.is_global else None
     claim = account.owner.claim(thing.tags, thing.name or thing.id, kind.names, regions=regions)
-    return claim or (Claim(thing.belongs, "no tag says so") if thing.belongs else None)
+    return claim or (Claim(thing.belongs, "no tag of its cluster says so") if thing.belongs else None)
 
 
 def _kept(account: Account, kind: Kind, thing: Resource, claim: Claim) -> str:

@@ -1,8 +1,9 @@
 """What a day of what is left costs, where a dated price is known: on-demand in us-east-1.
 
-Instances: `gpus.py`. The control plane in standard support and a public IPv4 address: https://computingforgeeks.com/aws-costs-explained
-(April 2026). A NAT gateway: https://cloudburn.io/blog/aws-nat-gateway-pricing (February 2026). gp3:
-https://www.factualminds.com/blog/amazon-ebs-pricing-orphaned-volumes-snapshots (June 2026).
+AWS's own figures alone. Instances: `gpus.py`. The control plane in standard support:
+https://aws.amazon.com/blogs/containers/amazon-eks-extended-support-for-kubernetes-versions-pricing. A NAT gateway: the
+example of https://aws.amazon.com/vpc/pricing (2026-09-20). Volumes, snapshots, addresses and load balancers are not
+priced: AWS's pages fill their prices in by region when they are read.
 """
 
 from __future__ import annotations
@@ -12,16 +13,13 @@ from typing import Any, Final
 
 from karpenter_gpu.gpus import BY_NAME, PRICES_DATED, PRICES_REGION
 
-NOTE: Final = (
-    f"prices: on-demand, {PRICES_REGION}, {PRICES_DATED} at the latest; spot costs less, most other regions more"
-)
+# The others have prices, and some a currency, of their own.
+PARTITION: Final = "aws"
+NOTE: Final = f"prices: on-demand, {PRICES_REGION}, {PRICES_DATED}; spot costs less, most other regions more"
 
 _HOURS: Final = 24.0
-_DAYS_OF_A_MONTH: Final = 30.0
 _CLUSTER: Final = 0.10
 _NAT_GATEWAY: Final = 0.045
-_ADDRESS: Final = 0.005
-_GP3_GB_MONTH: Final = 0.08
 
 About = Mapping[str, Any]
 
@@ -43,16 +41,6 @@ def cluster(_: About) -> float | None:
 def nat_gateway(_: About) -> float | None:
     """Without what goes through it."""
     return _NAT_GATEWAY * _HOURS
-
-
-def address(_: About) -> float | None:
-    """A public IPv4 address, in use or not."""
-    return _ADDRESS * _HOURS
-
-
-def volume(about: About) -> float | None:
-    """Of gp3, without more IOPS and throughput than each volume has."""
-    return about["Size"] * _GP3_GB_MONTH / _DAYS_OF_A_MONTH if about.get("VolumeType") == "gp3" else None
 
 
 def instance(about: About) -> float | None:

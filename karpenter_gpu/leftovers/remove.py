@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from karpenter_gpu.errors import CannotLook
 from karpenter_gpu.leftovers.account import AT_ONCE, Account, code_of, is_gone, sentence
 from karpenter_gpu.leftovers.kinds import KINDS, Kind
@@ -81,7 +79,7 @@ def _delete(account: Account, one: Leftover) -> str:
 def _holders(account: Account, one: Leftover) -> str:
     try:
         return one.kind.holders(account, one.thing)
-    except (BotoCoreError, ClientError):
+    except Exception:  # noqa: BLE001 - why it is held is only more about a failure that is told
         return ""
 
 
@@ -90,7 +88,7 @@ def _failure(account: Account, one: Leftover) -> Exception | None:
     assert one.kind.delete
     try:
         one.kind.delete(account, one.thing)
-    except (BotoCoreError, ClientError) as error:
+    except Exception as error:  # noqa: BLE001 - whatever one fails at, the others are deleted, and it is told
         failed = error
     return failed
 

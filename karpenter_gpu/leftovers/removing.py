@@ -38,7 +38,8 @@ def security_group(account: Account, thing: Resource) -> None:
             try:
                 getattr(ec2, f"revoke_security_group_{direction}")(GroupId=thing.id, IpPermissions=pairs)
             except ec2.exceptions.ClientError as error:
-                if error.response["Error"]["Code"] != "InvalidPermission.NotFound":  # An earlier call revoked them.
+                # An earlier call revoked them, or the group that they name is gone, and they with it.
+                if error.response["Error"]["Code"] not in ("InvalidPermission.NotFound", "InvalidGroup.NotFound"):
                     raise
     ec2.delete_security_group(GroupId=thing.id)
 

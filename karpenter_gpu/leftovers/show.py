@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from karpenter_gpu.leftovers import prices
-from karpenter_gpu.leftovers.account import Account
+from karpenter_gpu.leftovers.account import Account, sentence
 from karpenter_gpu.leftovers.look import Findings, Leftover
 
 
@@ -99,7 +99,10 @@ def _sum(left: Sequence[Leftover]) -> str:
 
 def _unknown(account: Account) -> str:
     """A name that was mistyped looks like a cluster that is gone."""
-    others = account.clusters
+    try:
+        others = account.clusters
+    except Exception as error:  # noqa: BLE001 - all else was seen; which clusters there are only helps with a name
+        return f"EKS knows no cluster {account.owner.cluster} in {account.owner.region}; others: {sentence(error)}"
     names = f"it has {', '.join(others[:8])}{' and more' if len(others) > 8 else ''}" if others else "it has none"
     return f"EKS knows no cluster {account.owner.cluster} in {account.owner.region}; {names}"
 

@@ -1,175 +1,125 @@
-import json
+"""The command itself: what it refuses, what it could not look at, and what it says of an account where little is left."""
 
-import boto3
 import pytest
-from botocore.client import BaseClient
-from botocore.exceptions import ClientError
-from moto import mock_aws
-from typer.testing import CliRunner
+from botocore.config import Config
 
+from eks_rehearsal.aws.wire import AwsError
 from karpenter_gpu import cli
-from karpenter_gpu.commands import app
 from karpenter_gpu.leftovers.kinds import KINDS
+from tests.leftovers.command import asking, document, run
+from tests.leftovers.plants import Ground, Plant, emulated, launch_template, log_group, queue, snapshot, volume
 
-REGION = "eu-west-1"
-CALL = BaseClient._make_api_call
+DENIED, EXPIRED, UNKNOWN = "AccessDenied", "ExpiredToken", "InvalidClientTokenId"
+
+
+@pytest.fixture(scope="module")
+def aws():
+    with emulated() as running, asking(running) as patch:
+        # A service that cannot be reached is asked once.
+        config = {"retries": {"total_max_attempts": 1}}
+        patch.setattr("karpenter_gpu.leftovers.account._CONFIG", Config(**config))
+        running.ground = Ground(running)
+        yield running
 
 
 @pytest.fixture
-def aws(monkeypatch, tmp_path):
-    """The account, and what AWS answers instead of moto: by operation, an answer or a code."""
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setattr("karpenter_gpu.leftovers.remove.time.sleep", lambda _: None)
-    for limit in ("HELD_SECONDS", "AWAITED_SECONDS"):
-        monkeypatch.setattr(f"karpenter_gpu.leftovers.remove.{limit}", 0)
-    answers = {"DescribeCapacityReservations": {"CapacityReservations": []}}
+def answer(aws):
+    """Answers one operation otherwise while a test runs."""
+    before = dict(aws.extensions.operations)
 
-    def call(self, operation, asked):
-        answer = answers.get(operation)
-        if isinstance(answer, str):
-            raise ClientError({"Error": {"Code": answer, "Message": "no"}}, operation)
-        if operation == "ListInstanceProfileTags":  # moto has the tags, and not this operation.
-            return {"Tags": CALL(self, "GetInstanceProfile", asked)["InstanceProfile"].get("Tags", [])}
-        return answer if answer is not None else CALL(self, operation, asked)
+    def set_(service, action, said):
+        aws.extensions.operations[service, action] = said
 
-    monkeypatch.setattr(BaseClient, "_make_api_call", call)
-    with mock_aws():
-        yield answers
+    yield set_
+    aws.extensions.operations.clear()
+    aws.extensions.operations.update(before)
 
 
-def run(*args):
-    done = CliRunner().invoke(
-        app, ["verify-clean", "--cluster", "gpu", "--region", REGION, *args], catch_exceptions=False
-    )
-    return done.exit_code, done.output
+def refusing(code, status=403):
+    def refuse(call):
+        raise AwsError(code, "no", status=status)
 
-
-def client(service):
-    return boto3.client(service, region_name=REGION)
-
-
-def listed(tags):
-    return [{"Key": key, "Value": value} for key, value in tags.items()]
-
-
-def plant(tags, name):
-    """One of many kinds, with these tags; some names are the account's, so each needs its own."""
-    ec2, iam = client("ec2"), client("iam")
-
-    def spec(kind):
-        return [{"ResourceType": kind, "Tags": listed(tags)}]
-
-    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
-    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.0.0/24")["Subnet"]["SubnetId"]
-    image = ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
-    asked = {"ImageId": image, "InstanceType": "g6.xlarge", "MinCount": 1, "MaxCount": 1, "SubnetId": subnet}
-    ec2.run_instances(**asked, TagSpecifications=spec("instance"))
-    ec2.create_network_interface(SubnetId=subnet, TagSpecifications=spec("network-interface"))
-    zone = f"{REGION}a"
-    volume = ec2.create_volume(AvailabilityZone=zone, Size=100, VolumeType="gp3", TagSpecifications=spec("volume"))
-    ec2.create_snapshot(VolumeId=volume["VolumeId"], TagSpecifications=spec("snapshot"))
-    data = {"ImageId": image}
-    ec2.create_launch_template(
-        LaunchTemplateName=name, LaunchTemplateData=data, TagSpecifications=spec("launch-template")
-    )
-    ec2.create_security_group(GroupName=name, Description=name, VpcId=vpc, TagSpecifications=spec("security-group"))
-    ec2.allocate_address(Domain="vpc", TagSpecifications=spec("elastic-ip"))
-    client("sqs").create_queue(QueueName=f"{name}-queue", tags=tags)
-    client("events").put_rule(Name=name, EventPattern="{}", Tags=listed(tags))
-    client("logs").create_log_group(logGroupName=f"/{name}", tags=tags)
-    client("kms").create_key(Tags=[{"TagKey": key, "TagValue": value} for key, value in tags.items()])
-    here = [*listed(tags), {"Key": "topology.kubernetes.io/region", "Value": REGION}]
-    iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}", Tags=here)
-    iam.create_instance_profile(InstanceProfileName=name, Tags=here)
-    iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
-    iam.create_open_id_connect_provider(Url=f"https://oidc.eks.{REGION}.amazonaws.com/id/{name}", Tags=listed(tags))
-
-
-PLANTED = {
-    "instance", "network interface", "volume", "snapshot", "launch template", "security group", "elastic IP", "queue",
-    "event rule", "log group", "KMS key", "role", "instance profile", "OIDC provider",
-}  # fmt: skip
-OURS = {"kubernetes.io/cluster/gpu": "owned"}
-KEPT = {"snapshot", "log group", "KMS key"}
-
-
-def document(*args):
-    code, said = run("--json", *args)
-    return code, json.loads(said[said.index("{\n") :])
-
-
-def test_each_thing_that_is_left_is_named(aws):
-    plant(OURS, "ours")
-    code, said = document()
-    assert code == 1
-    assert {one["kind"] for one in said["left"]} == PLANTED
-    (instance,) = [one for one in said["left"] if one["kind"] == "instance"]
-    assert instance["usd_per_day"] == pytest.approx(24 * 0.8048)
+    return refuse
 
 
 def test_nothing_left_is_clean_and_a_cluster_that_eks_does_not_know_is_said(aws):
-    code, said = run()
+    code, said = run(cluster="never")
     assert code == 0, said
-    assert "EKS knows no cluster gpu in eu-west-1; it has none" in said
+    assert "EKS knows no cluster never in eu-west-1; it has none" in said
 
 
-def test_a_deletion_takes_what_is_the_clusters_by_tag_and_leaves_data(aws):
-    plant(OURS, "ours")
-    code, said = document("--delete", "--yes")
-    assert ({one["kind"] for one in said["left"]}, code) == (KEPT, 1)
-    assert {one["kind"] for one in said["removed"]} == PLANTED - KEPT
-    assert document("--delete", "--yes")[1]["removed"] == []
+def test_data_stays_until_it_is_asked_for(aws):
+    one = Plant(aws.ground, "data", {"kubernetes.io/cluster/data": "owned"})
+    volume(one)
+    snapshot(one)
+    log_group(one)
+    launch_template(one)
+    claimed = Plant(aws.ground, "claim", {**one.tags, "CSIVolumeName": "pvc-1"})
+    volume(claimed)
+    code, said = document("--delete", "--yes", cluster="data")
+    assert code == 1
+    assert sorted(one["kind"] for one in said["removed"]) == ["launch template", "volume"]
+    assert {one["kept"] for one in said["left"]} == {"it holds data; --with-data deletes it"}
+    assert sorted(one["kind"] for one in said["left"]) == ["log group", "snapshot", "volume"]
+    code, said = document("--delete", "--yes", "--with-data", cluster="data")
+    assert (code, said["left"], said["clean"]) == (0, [], True)
 
 
-@pytest.mark.parametrize(
-    "tags",
-    [{"kubernetes.io/cluster/gpu-2": "owned"}, {"kubernetes.io/cluster/gpu": "shared"}, {"team": "vision"}],
-    ids=["a name that begins with this one", "shared", "another team's"],
-)
-def test_what_is_not_the_clusters_is_neither_listed_nor_touched(aws, tags):
-    plant(tags, "others")
-    code, said = document("--delete", "--yes", "--with-data")
-    assert (code, said["left"], said["removed"]) == (0, [], [])
-    assert client("ec2").describe_instances()["Reservations"][0]["Instances"][0]["State"]["Name"] == "running"
-    assert client("iam").get_role(RoleName="others")
+def test_one_that_cannot_be_deleted_says_why_and_the_others_go(aws, answer):
+    one = Plant(aws.ground, "part", {"kubernetes.io/cluster/part": "owned"})
+    launch_template(one)
+    queue(one)
+    answer("ec2", "DeleteLaunchTemplate", refusing("UnauthorizedOperation"))
+    code, said = document("--delete", "--yes", cluster="part")
+    assert code == 1
+    assert [one["kept"] for one in said["left"]] == ["these credentials may not call DeleteLaunchTemplate"]
+    assert [one["kind"] for one in said["removed"]] == ["queue"]
 
 
-def test_what_bears_the_clusters_name_alone_is_told_and_stays(aws):
-    client("iam").create_role(RoleName="KarpenterNodeRole-gpu", AssumeRolePolicyDocument="{}")
-    client("iam").create_role(RoleName="KarpenterNodeRole-gpu-2", AssumeRolePolicyDocument="{}")
-    code, said = document("--delete", "--yes")
-    assert (code, [one["id"] for one in said["left"]]) == (1, ["KarpenterNodeRole-gpu"])
-    assert said["removed"] == []
+# What is looked at, what is answered, and what is said of it.
+UNSEEN = [
+    ("role", "iam", "ListRoles", refusing(DENIED), "these credentials may not call ListRoles"),
+    ("volume", "ec2", "DescribeVolumes", refusing("UnauthorizedOperation"), "these credentials may not call DescribeVolumes"),
+    ("queue, log group, KMS key", "tagging", "GetResources", refusing("AccessDeniedException"), "these credentials may not call GetResources"),
+    ("instance", "ec2", "DescribeInstances", refusing("RequestExpired"), "the credentials have expired; get new ones"),
+    ("KMS alias", "kms", "ListAliases", refusing("DisabledException", 400), "ListAliases fails with DisabledException: no"),
+    ("NAT gateway", "ec2", "DescribeNatGateways", lambda _: {"NatGateways": [{"State": "available"}]}, "it failed with KeyError: 'NatGatewayId'"),
+]  # fmt: skip
 
 
-def test_a_service_that_a_person_may_not_look_at_is_said_and_is_not_clean(aws):
-    aws["ListRoles"] = "AccessDenied"
-    code, said = run()
+def test_what_could_not_be_looked_at_is_said_and_is_not_clean(aws, answer, monkeypatch):
+    for _, service, action, said, _ in UNSEEN:
+        answer(service, action, said)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_EVENTBRIDGE", "http://127.0.0.1:9")
+    code, told = run(cluster="never")
     assert code == 2
-    assert "not looked at: role: these credentials may not call ListRoles" in said
+    for kinds, *_, why in UNSEEN:
+        assert f"not looked at: {kinds}: {why}" in told
+    assert 'not looked at: event rule: Could not connect to the endpoint URL: "http://127.0.0.1:9/"' in told
+    assert "nothing is left" not in told
 
 
-def test_a_cluster_that_exists_is_not_deleted_from(aws):
-    client("eks").create_cluster(name="gpu", roleArn="arn:aws:iam::123456789012:role/c", resourcesVpcConfig={})
-    aws["ListAccessEntries"] = {"accessEntries": []}
-    aws["ListPodIdentityAssociations"] = {"associations": []}
-    plant(OURS, "ours")
-    code, said = run("--delete", "--yes")
+def test_one_service_that_could_not_be_looked_at_is_enough_for_that(aws, answer):
+    answer("iam", "ListRoles", refusing(DENIED))
+    assert document(cluster="never")[0] == 2
+
+
+def test_a_person_who_may_not_list_clusters_still_hears_that_nothing_is_left(aws, answer):
+    answer("eks", "ListClusters", refusing("AccessDeniedException"))
+    code, said = run(cluster="never")
+    assert code == 0
+    assert "EKS knows no cluster never in eu-west-1; others: these credentials may not call ListClusters" in said
+
+
+def test_whether_the_cluster_exists_must_be_seen_before_anything_is_deleted(aws, answer):
+    launch_template(Plant(aws.ground, "blind", {"kubernetes.io/cluster/blind": "owned"}))
+    answer("eks", "DescribeCluster", refusing("AccessDeniedException"))
+    code, said = run("--delete", "--yes", cluster="blind")
     assert code == 2
-    assert "cluster gpu exists in eu-west-1 and is ACTIVE, so nothing is deleted" in said
-    assert client("ec2").describe_instances()["Reservations"][0]["Instances"][0]["State"]["Name"] == "running"
-
-
-def test_whether_the_cluster_exists_must_be_seen_before_anything_is_deleted(aws):
-    plant(OURS, "ours")
-    aws["DescribeCluster"] = "AccessDeniedException"
-    code, said = run("--delete", "--yes")
-    assert code == 2
-    assert "could not be seen" in said
-    assert client("ec2").describe_instances()["Reservations"][0]["Instances"][0]["State"]["Name"] == "running"
+    assert (
+        "whether cluster blind still exists could not be seen (these credentials may not call DescribeCluster)" in said
+    )
+    assert aws.client("ec2").describe_launch_templates(LaunchTemplateNames=["blind"])["LaunchTemplates"]
 
 
 @pytest.mark.parametrize(
@@ -177,6 +127,11 @@ def test_whether_the_cluster_exists_must_be_seen_before_anything_is_deleted(aws)
     [
         (("--cluster", "a/b"), "'a/b' is no name of an EKS cluster"),
         (("--region", "eu-wst-1"), "boto3 knows no region eu-wst-1; did you mean eu-west-1?"),
+        (
+            ("--region", "moon-base-1"),
+            "boto3 knows no region moon-base-1; a region newer than your boto3 needs a newer one",
+        ),
+        (("--region", ""), "there is no region; give --region, or set AWS_REGION or the profile's region"),
         (("--yes", "--with-data"), "--yes and --with-data mean something with --delete alone"),
         (("--delete",), "there is no terminal to ask on; add --yes"),
     ],
@@ -184,26 +139,80 @@ def test_whether_the_cluster_exists_must_be_seen_before_anything_is_deleted(aws)
 def test_bad_input_is_one_sentence(aws, args, sentence):
     code, said = run(*args)
     assert (code, sentence in said) == (2, True), said
+    assert len(said.splitlines()) == 1
 
 
-def test_no_credentials_are_one_sentence(aws, monkeypatch):
-    aws["GetCallerIdentity"] = None
-    monkeypatch.setattr("boto3.Session.get_credentials", lambda _: None)
+def test_the_region_of_the_environment_is_taken(aws, monkeypatch):
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    assert document(cluster="never", region="")[1]["region"] == "eu-central-1"
+
+
+def _no_credentials(_, patch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.delenv(name, raising=False)
+        patch.delenv(name)
+
+
+def _of_profile(text):
+    def set_(folder, patch):
+        _no_credentials(folder, patch)
+        (folder / "config").write_text(f"[profile dev]\n{text}")
+        patch.setenv("AWS_CONFIG_FILE", str(folder / "config"))
+        patch.setenv("AWS_PROFILE", "dev")
+        patch.setenv("HOME", str(folder))
+
+    return set_
+
+
+SSO = """sso_session = s
+sso_account_id = 123456789012
+sso_role_name = r
+[sso-session s]
+sso_region = eu-west-1
+sso_start_url = https://x.awsapps.com/start
+"""
+# What is wrong with who asks, and the way out.
+CREDENTIALS = {
+    "none": (_no_credentials, "there are no AWS credentials; run aws sso login or aws configure, or set AWS_PROFILE"),
+    "half": (lambda _, patch: patch.delenv("AWS_SECRET_ACCESS_KEY"), "Partial credentials found in env, missing: AWS_SECRET"),
+    "profile": (lambda _, patch: patch.setenv("AWS_PROFILE", "nobody"), "The config profile (nobody) could not be found"),
+    "sso": (_of_profile(SSO), "the SSO session cannot be used; run aws sso login, with your profile"),
+    "process": (_of_profile("credential_process = false\n"), "Error when retrieving credentials from custom-process"),
+    "url": (lambda _, patch: patch.setenv("AWS_ENDPOINT_URL", "nowhere"), "it failed with ValueError: Invalid endpoint: nowhere"),
+    "network": (
+        lambda _, patch: patch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9"),
+        'AWS cannot be asked who you are: Could not connect to the endpoint URL: "http://127.0.0.1:9/"',
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", CREDENTIALS)
+def test_who_cannot_ask_is_told_the_way_out_in_one_sentence(aws, monkeypatch, tmp_path, wrong):
+    break_, sentence = CREDENTIALS[wrong]
+    break_(tmp_path, monkeypatch)
+    code, said = run()
+    assert (code, sentence in said) == (2, True), said
+    assert len(said.splitlines()) == 1
+
+
+def test_credentials_that_have_expired_are_one_sentence(aws, answer):
+    answer("sts", "GetCallerIdentity", refusing(EXPIRED))
     code, said = run()
     assert code == 2
-    assert "there are no AWS credentials; run aws sso login" in said
+    assert "the credentials have expired; get new ones, with aws sso login" in said
 
 
-def test_the_policy_allows_what_each_kind_reads():
-    done = CliRunner().invoke(app, ["verify-clean", "--policy"])
-    actions = json.loads(done.output)["Statement"][0]["Action"]
-    assert set(actions) == {action for kind in KINDS for action in kind.reads}
+@pytest.mark.parametrize("region", ["ap-east-1", "cn-north-1"])
+def test_a_region_that_is_not_enabled_is_told_from_credentials_that_nobody_knows(aws, answer, region):
+    known = aws.extensions.operations["sts", "GetCallerIdentity"]
+    answer("sts", "GetCallerIdentity", lambda call: refusing(UNKNOWN)(call) if call.region == region else known(call))
+    assert f"region {region} is not enabled for this account" in run(region=region)[1]
+    answer("sts", "GetCallerIdentity", refusing(UNKNOWN))
+    assert "AWS cannot be asked who you are: GetCallerIdentity fails with InvalidClientTokenId" in run(region=region)[1]
 
 
 def test_every_kind_is_deleted_or_says_why_not():
     assert [kind.name for kind in KINDS if not (kind.delete or kind.kept or kind.names)] == []
+    assert [kind.name for kind in KINDS if bool(kind.delete) != bool(kind.writes)] == []
 
 
 def test_without_the_extra_the_command_says_how_to_get_it(monkeypatch):

@@ -261,6 +261,15 @@ def test_instances_are_found_by_all_of_several_tag_keys(world):
     assert other not in ids
 
 
+def test_a_volume_is_found_by_one_of_its_tag_keys(world):
+    tags = [{"Key": "of", "Value": "a claim"}, {"Key": "Name", "Value": "data"}]
+    volume = world.ec2.create_volume(
+        AvailabilityZone=ZONES[0], Size=1, TagSpecifications=[{"ResourceType": "volume", "Tags": tags}]
+    )["VolumeId"]
+    found = world.ec2.describe_volumes(Filters=[{"Name": "tag-key", "Values": ["of", "karpenter.sh/nodepool"]}])
+    assert volume in [one["VolumeId"] for one in found["Volumes"]]
+
+
 def test_an_instance_that_is_asked_for_twice_is_shown_once(world):
     (id,) = world.fleet()["Instances"][0]["InstanceIds"]
     found = world.ec2.describe_instances(InstanceIds=[id, id])["Reservations"]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fnmatch
 import io
 import urllib.parse
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
 
+import moto.ec2.utils
 from moto.core.utils import utcnow
 from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS, INSTANCE_TYPES
 
@@ -24,6 +26,17 @@ _STATIC: Final = ("DescribeInstanceTypes", "DescribeInstanceTypeOfferings")
 def is_stocked(region: str) -> bool:
     """Whether moto has a list of what EC2 offers in a region."""
     return region in INSTANCE_TYPE_OFFERINGS["availability-zone"]
+
+
+_one_value_matches = moto.ec2.utils.is_filter_matching
+
+
+def _matches(obj: Any, _filter: str, filter_value: Any) -> bool:
+    """As EC2 filters by tags and groups, of which a resource has many: one that is asked for is enough. moto wants all."""
+    values = obj.get_filter_value(_filter)
+    if isinstance(filter_value, list) and isinstance(values, list) and all(isinstance(one, str) for one in values):
+        return any(fnmatch.fnmatchcase(value, pattern) for value in values for pattern in filter_value)
+    return bool(_one_value_matches(obj, _filter, filter_value))
 
 
 def _keys_of(instance: dict[str, Any]) -> set[str]:
@@ -57,6 +70,7 @@ class Ec2:
         self._world = world
         self._launching = Launching(world)
         self._static: dict[bytes, Response] = {}
+        moto.ec2.utils.is_filter_matching = _matches
 
     @property
     def operations(self) -> Operations:
