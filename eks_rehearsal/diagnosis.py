@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +21,19 @@ PENDING_REASONS = ("AwaitingReconciliation", "DependenciesNotReady", "NotFound")
 # What Karpenter says of a NodePool for which nothing is left to launch.
 NO_NODE = "could not schedule pod"
 NOTHING_LEFT = "nodepool requirements filtered out all instance types"
+# What the CDK's kubectl handler raises, with the words of kubectl or Helm as Python shows bytes.
+KUBECTL_SAID = re.compile(r"""b(?P<quoted>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""")
+TRACE = re.compile(r"\s+(?:Logs: /aws/lambda/|at \S+ \(|See the details in CloudWatch).*", re.DOTALL)
+WAIT = "nothing in the template says that {about} waits for what brings {what}; give it DependsOn (node.add_dependency in the CDK) on that"
+# What kubectl says of an object that was made too early, and what brings the thing that it misses.
+TOO_EARLY = {
+    r'no matches for kind "(?P<kind>[^"]+)" in version "(?P<version>[^"]+)"': (
+        "the cluster knows no {kind} of {version} yet",
+        "its CRD",
+    ),
+    r'namespaces "(?P<name>[^"]+)" not found': ("the cluster has no namespace {name} yet", "it"),
+    r'failed calling webhook "(?P<name>[^"]+)"': ("nothing answers the webhook {name} yet", "its Service"),
+}
 AWS_ERROR = re.compile(r"(?:api error |RequestID: [\w-]*, )(?P<code>[A-Z]\w+): (?P<message>[^\"\\(]+)")
 # Karpenter tries again ever more rarely: what it said this long ago may no longer be so.
 RECENT = timedelta(seconds=40)
@@ -33,6 +47,15 @@ CONFLICT = "the object has been modified"
 NO_SUBNETS = "no subnets found"
 CLASSES, POOLS = "/apis/karpenter.k8s.aws/v1/ec2nodeclasses", "/apis/karpenter.sh/v1/nodepools"
 PODS = "/api/v1/pods"
+# What makes pods: where it is, and where it says how many there are to be and how many there are.
+WORKLOADS = {
+    "DaemonSet": (
+        "/apis/apps/v1/daemonsets",
+        ("status", "desiredNumberScheduled"),
+        ("status", "currentNumberScheduled"),
+    ),
+    "ReplicaSet": ("/apis/apps/v1/replicasets", ("spec", "replicas"), ("status", "replicas")),
+}
 
 
 def why(account: Account, plane: ControlPlane) -> str:
@@ -63,10 +86,8 @@ def unscheduled(account: Account, plane: ControlPlane) -> Iterator[str]:
     for pod in plane.kube.items(PODS):
         if pod["metadata"].get("labels", {}).get("app.kubernetes.io/name") != "karpenter":
             continue
-        for one in pod.get("status", {}).get("conditions", []):
-            waits = (one["type"], one["status"], one.get("reason")) == ("PodScheduled", "False", "Unschedulable")
-            if waits and _ago(one["lastTransitionTime"]) > UNSCHEDULED:
-                yield f"Karpenter's controller finds no node: {one['message']}"
+        if said := _why_unscheduled(pod):
+            yield f"Karpenter's controller finds no node: {said}"
 
 
 def _programs(_: Account, plane: ControlPlane) -> Iterator[str]:
@@ -124,15 +145,23 @@ def _pods(_: Account, plane: ControlPlane) -> Iterator[str]:
                 yield f"{where} cannot start: {waiting['reason']}: {message}"
 
 
-def _without_pods(_: Account, plane: ControlPlane) -> Iterator[str]:
-    """The API server refuses the pods of a DaemonSet: a service account that is not there, say."""
-    failed = [one for one in plane.kube.items("/api/v1/events") if one.get("reason") == "FailedCreate"]
-    for daemon in plane.kube.items("/apis/apps/v1/daemonsets"):
-        status = daemon.get("status", {})
-        if status.get("currentNumberScheduled", 0) < status.get("desiredNumberScheduled", 0):
-            for event in failed:
-                if event["involvedObject"].get("uid") == daemon["metadata"]["uid"]:
-                    yield f"DaemonSet {daemon['metadata']['name']} has no pod: {event['message']}"
+def without_pods(_: Account, plane: ControlPlane) -> Iterator[str]:
+    """The API server refuses the pods of a workload: a service account, runtime or priority class is not there, say."""
+    failed = [
+        one
+        for one in plane.kube.items("/api/v1/events")
+        if one.get("reason") == "FailedCreate" and _ago(one["metadata"]["creationTimestamp"]) > UNSCHEDULED
+    ]
+    for kind, (path, wanted, there) in WORKLOADS.items() if failed else ():
+        for one in plane.kube.items(path):
+            uid = one["metadata"]["uid"]
+            said = [event for event in failed if event["involvedObject"].get("uid") == uid]
+            if said and _number(one, there) < _number(one, wanted):
+                yield f"{kind} {one['metadata']['name']} has no pod: {said[-1]['message']}"
+
+
+def _number(workload: Document, field: tuple[str, str]) -> int:
+    return int(workload.get(field[0], {}).get(field[1], 0))
 
 
 def _failing(account: Account, plane: ControlPlane) -> Iterator[str]:
@@ -251,7 +280,21 @@ def useless(kube: Kube, node: Document) -> str:
     for key, value in (spec.get("nodeSelector") or {}).items():
         if labels.get(key) != value:
             return f"{begin}; {about} wants the label {key}={value}, which the node has not"
-    return begin
+    waits = next((said for pod in kube.items(PODS) if _is_of(pod, daemon) and (said := _why_unscheduled(pod))), "")
+    return f"{begin}; a pod of {about} finds no place: {waits}" if waits else begin
+
+
+def _why_unscheduled(pod: Document) -> str:
+    """What the scheduler says of a pod that has waited for it; empty for any other."""
+    for one in pod.get("status", {}).get("conditions", []):
+        waits = (one["type"], one["status"], one.get("reason")) == ("PodScheduled", "False", "Unschedulable")
+        if waits and _ago(one["lastTransitionTime"]) > UNSCHEDULED:
+            return str(one["message"])
+    return ""
+
+
+def _is_of(pod: Document, owner: Document) -> bool:
+    return any(one["uid"] == owner["metadata"].get("uid") for one in pod["metadata"].get("ownerReferences") or [])
 
 
 def is_device_plugin(daemon: Document) -> bool:
@@ -279,6 +322,19 @@ def readable(line: str) -> str:
     return str(said.get("error") or said.get("message") or line) if isinstance(said, dict) else line
 
 
+def step(about: str, said: str) -> str:
+    """Why a step of a stack failed, in one sentence: without a handler's trace, and with what an object was made too early for."""
+    words = TRACE.sub("", said.partition("Message returned: ")[2] or said)
+    if match := KUBECTL_SAID.search(words):
+        words = ast.literal_eval(f"b{match['quoted']}").decode(errors="replace")
+    words = " ".join(words.split())
+    for pattern, (what, bringer) in TOO_EARLY.items():
+        if match := re.search(pattern, words):
+            missing = what.format(**match.groupdict())
+            return f"{about}: {missing}, and {WAIT.format(about=about, what=bringer)}: {words}"
+    return f"{about}: {words}"
+
+
 LOOKS: tuple[Callable[[Account, ControlPlane], Iterator[str]], ...] = (
     _programs,
     _denied,
@@ -290,7 +346,7 @@ LOOKS: tuple[Callable[[Account, ControlPlane], Iterator[str]], ...] = (
     _launches,
     _refused,
     _pods,
-    _without_pods,
+    without_pods,
     _useless_nodes,
     _offerings,
     _unschedulable,

@@ -215,7 +215,7 @@ class _Run:
         return settled(account.aws.client, kubes, lambda now: was in (None, now))
 
     def _deploy(self, account: Account) -> None:
-        said = self._while_it_can(account, account.deploy, diagnosis.unscheduled)
+        said = self._while_it_can(account, account.deploy, diagnosis.unscheduled, diagnosis.without_pods)
         if said.exit_code:
             raise RehearsalError(
                 f"cdk deploy failed: {self._first_failure() or account.cloudformation.refused or said.complaint}"
@@ -249,7 +249,7 @@ class _Run:
     def _first_failure(self, status: str = "CREATE_FAILED") -> str:
         failures = [one for one in self.timeline if one.lane == "stack" and one.what.startswith(status)]
         failures = failures or [one for one in self.timeline if one.lane == "stack" and "FAILED" in one.what]
-        return f"{failures[0].about}: {failures[0].detail}" if failures else ""
+        return diagnosis.step(failures[0].about, failures[0].detail) if failures else ""
 
     def _stories(self, account: Account) -> None:
         (plane, *_) = account.clusters.values()

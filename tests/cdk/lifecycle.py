@@ -14,6 +14,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import boto3
+from botocore.awsrequest import AWSResponse
+
 FUNCTIONS = Path(__file__).parents[2] / "karpenter_gpu" / "cdk" / "functions"
 ANSWER = "https://answer.test/"
 STACK = "arn:aws:cloudformation:eu-west-1:111122223333:stack/Platform/0a1b"
@@ -25,6 +28,47 @@ def load(monkeypatch: Any, *names: str) -> list[Any]:
     for name in ("aws", "answer", "cluster_api", *names):
         monkeypatch.delitem(sys.modules, name, raising=False)
     return [importlib.import_module(name) for name in names]
+
+
+class Refusals:
+    """What AWS answers first, and the clock that a client waits by.
+
+    Args:
+        code: The error's.
+
+        status: HTTP's.
+
+        times: How often.
+
+        then: What it answers after that.
+    """
+
+    def __init__(self, monkeypatch: Any, code: str, status: int, times: int, *, then: str) -> None:
+        self._code, self._status, self._left, self._then, self.now = code, status, times, then, 0.0
+        monkeypatch.setattr("time.time", lambda: self.now)
+        monkeypatch.setattr("time.sleep", self.sleep)
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def client(self, service: str, **config: Any) -> Any:
+        """A real client that never leaves the machine."""
+        made = boto3.Session("AKIA", "secret", region_name="eu-west-1").client(service, **config)
+        made.meta.events.register("before-send", self._send)
+        return made
+
+    def _send(self, request: Any, **_: Any) -> AWSResponse:
+        self._left -= 1
+        refused = self._left >= 0
+        json_, xml = (
+            f'{{"__type":"{self._code}","message":"no"}}',
+            f"<R><Errors><Error><Code>{self._code}</Code></Error></Errors></R>",
+        )
+        body = (xml if "ec2" in request.url else json_) if refused else self._then
+        headers = {"x-amzn-errortype": self._code} if refused else {}
+        response = AWSResponse(request.url, self._status if refused else 200, headers, None)
+        response._content = body.encode()
+        return response
 
 
 class Resource:

@@ -1,15 +1,10 @@
 """The handler that holds a deletion, with an EC2 that answers as told."""
 
-import importlib.util
 import io
 import json
-from pathlib import Path
 from types import SimpleNamespace
 
-import boto3
-
-HANDLER = Path(__file__).parents[2] / "karpenter_gpu" / "cdk" / "functions" / "drain.py"
-
+from tests.cdk.lifecycle import load
 
 PROPERTIES = {
     "ClusterName": "gpu",
@@ -24,7 +19,7 @@ TERMINATING = PROPERTIES | {"OnTimeout": "terminate"}
 class World:
     """The clock, EC2, Lambda and CloudFormation, as the handler sees them."""
 
-    def __init__(self, looks, *, remaining=900.0):
+    def __init__(self, looks, *, remaining=2000.0):
         self.now = 1_000_000.0
         self.remaining_until = self.now + remaining
         self.looks = list(looks)
@@ -93,11 +88,8 @@ class World:
 
 
 def run(monkeypatch, world, request="Delete", **more):
-    monkeypatch.setattr(boto3, "client", world.client)
-    monkeypatch.syspath_prepend(HANDLER.parent)
-    spec = importlib.util.spec_from_file_location("drain_index", HANDLER)
-    index = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(index)
+    aws, index = load(monkeypatch, "aws", "drain")
+    monkeypatch.setattr(aws, "client", world.client)
     monkeypatch.setattr(index.time, "time", lambda: world.now)
     monkeypatch.setattr(index.time, "sleep", world.sleep)
     monkeypatch.setattr("urllib.request.urlopen", world.urlopen)
@@ -300,9 +292,3 @@ def test_handing_over_is_tried_again_while_lambda_takes_no_call(monkeypatch):
     world.busy = [RuntimeError("throttled"), RuntimeError("throttled")]
     run(monkeypatch, world)
     assert (len(world.invoked), world.answers) == (1, [])
-
-
-def test_a_renamed_cluster_is_looked_at_again_while_ec2_is_throttled(monkeypatch):
-    world = World([RuntimeError("throttled"), []])
-    run(monkeypatch, world, "Update", OldResourceProperties=OLD)
-    assert world.answers[0]["Status"] == "SUCCESS"

@@ -3,13 +3,11 @@
 import copy
 import urllib.error
 
-import boto3
 import pytest
 import yaml
-from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ClientError
 
-from tests.cdk.lifecycle import FUNCTIONS, Resource, load
+from tests.cdk.lifecycle import Resource, load
 from tests.cdk.test_attach_handler import DISCOVERY, ISSUER, PROVIDER, aws, world  # noqa: F401 - fixtures
 from tests.cdk.test_node_access_handler import Eks
 
@@ -252,42 +250,3 @@ def test_a_failed_creation_is_rolled_back_and_changes_nothing(world, attachment)
     attached, _ = attachment
     assert not attached.create(world.wanted(ClusterName="nowhere"))
     assert tagged(world) == []
-
-
-class Denials:
-    """Answers AWS gives before a policy is in effect, and the clock that a client waits by."""
-
-    def __init__(self, code, times):
-        self.code, self.left, self.now = code, times, 0.0
-
-    def send(self, request, **_):
-        self.left -= 1
-        denied = self.left >= 0
-        body = f'{{"__type":"{self.code}","message":"not authorized"}}' if denied else '{"cluster":{"name":"there"}}'
-        response = AWSResponse(
-            request.url, 403 if denied else 200, {"x-amzn-errortype": self.code} if denied else {}, None
-        )
-        response._content = body.encode()
-        return response
-
-
-@pytest.mark.parametrize(("times", "seconds"), [(3, 15), (1000, 90)])
-def test_what_a_new_policy_does_not_allow_yet_is_asked_again_for_ninety_seconds(monkeypatch, times, seconds):
-    (module,) = load(monkeypatch, "aws")
-    denials = Denials("AccessDeniedException", times)
-    session = boto3.Session("AKIA", "secret", region_name="eu-west-1")
-    monkeypatch.setattr("time.time", lambda: denials.now)
-    monkeypatch.setattr("time.sleep", lambda some: setattr(denials, "now", denials.now + some))
-    client = module.client("eks", session)
-    client.meta.events.register("before-send.eks", denials.send)
-    if times < 100:
-        assert client.describe_cluster(name="there")["cluster"] == {"name": "there"}
-    else:
-        with pytest.raises(ClientError, match="AccessDenied"):
-            client.describe_cluster(name="there")
-    assert denials.now == seconds
-
-
-def test_every_function_asks_aws_through_the_patient_client_or_is_patient_itself():
-    direct = {path.stem for path in FUNCTIONS.glob("*.py") if "boto3.client(" in path.read_text()}
-    assert direct == {"drain", "reasons", "sweep"}

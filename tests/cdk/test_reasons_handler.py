@@ -1,15 +1,12 @@
 """The handler that says why an instance is alive, with a cluster that has what it is told."""
 
-import importlib
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-FUNCTIONS = Path(__file__).parents[2] / "karpenter_gpu" / "cdk" / "functions"
+from tests.cdk.lifecycle import load
+
 ID = "i-1"
 DELETED = {"deletionTimestamp": "2026-01-01T00:00:00Z"}
 NODE = {"metadata": {"name": "node-1"}, "spec": {"providerID": f"aws:///a/{ID}"}}
@@ -29,10 +26,7 @@ DRAINING = {"/api/v1/nodes": [NODE], CLAIMS: [CLAIM], KARPENTERS: [KARPENTER]}
 
 @pytest.fixture
 def ask(monkeypatch):
-    monkeypatch.syspath_prepend(FUNCTIONS)
-    for name in ("reasons", "cluster_api"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    reasons = importlib.import_module("reasons")
+    aws, reasons = load(monkeypatch, "aws", "reasons")
 
     def asked(objects, *, gone=False):
         def describe(name):
@@ -46,7 +40,7 @@ def ask(monkeypatch):
                 raise found
             return found
 
-        monkeypatch.setattr(boto3, "client", lambda *_, **__: SimpleNamespace(describe_cluster=describe))
+        monkeypatch.setattr(aws, "client", lambda _: SimpleNamespace(describe_cluster=describe))
         monkeypatch.setattr(reasons, "Api", lambda *_: SimpleNamespace(items=items))
         event = {"ClusterName": "gpu", "Namespace": "kube-system", "Instances": {ID: "inference"}}
         return reasons.handler(event, None)

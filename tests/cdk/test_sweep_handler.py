@@ -1,14 +1,11 @@
 """The handler that removes what instances leave behind, on an emulated account with other people's things in it."""
 
-import importlib
-import sys
-from pathlib import Path
-
 import boto3
 import pytest
 from moto import mock_aws
 
-FUNCTIONS = Path(__file__).parents[2] / "karpenter_gpu" / "cdk" / "functions"
+from tests.cdk.lifecycle import load
+
 REGION = "eu-west-1"
 OF_CLUSTER = {"cluster.k8s.amazonaws.com/name": "gpu"}
 OWNED = {"kubernetes.io/cluster/gpu": "owned", "topology.kubernetes.io/region": REGION}
@@ -19,10 +16,8 @@ def sweep(monkeypatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
-    monkeypatch.syspath_prepend(FUNCTIONS)
-    monkeypatch.delitem(sys.modules, "sweep", raising=False)
     with mock_aws():
-        module = importlib.import_module("sweep")
+        (module,) = load(monkeypatch, "sweep")
         clock = iter(range(0, 100_000, 100))
         monkeypatch.setattr(module.time, "time", lambda: next(clock))
         monkeypatch.setattr(module.time, "sleep", lambda _: None)
@@ -111,7 +106,7 @@ def test_what_cannot_be_removed_is_named_and_why(sweep, monkeypatch):
         raise client.exceptions.ClientError({"Error": {"Code": "UnauthorizedOperation"}}, "DeleteNetworkInterface")
 
     monkeypatch.setattr(client, "delete_network_interface", refuse)
-    monkeypatch.setattr(boto3, "client", lambda _: client)
+    monkeypatch.setattr(boto3, "client", lambda *_, **__: client)
     why = sweep("interfaces")
     assert f"network interface {made}: " in why
     assert "UnauthorizedOperation" in why

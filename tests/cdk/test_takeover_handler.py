@@ -140,14 +140,15 @@ def told(monkeypatch, cluster, wanted, request="Create", **more):
     monkeypatch.setattr("ssl.create_default_context", lambda **_: SimpleNamespace(verify_flags=0))
     for name in ("aws", "answer", "cluster_api", "takeover"):
         monkeypatch.delitem(sys.modules, name, raising=False)
-    api, module = importlib.import_module("cluster_api"), importlib.import_module("takeover")
+    aws, api, module = map(importlib.import_module, ("aws", "cluster_api", "takeover"))
     monkeypatch.setattr(api.aws, "client", lambda _: cluster)
     monkeypatch.setattr(api, "token", lambda *_: "token")
 
     def sleep(seconds):
         cluster.now += seconds
 
-    monkeypatch.setattr(api, "time", SimpleNamespace(time=lambda: cluster.now, sleep=sleep))
+    for one in (api, aws):
+        monkeypatch.setattr(one, "time", SimpleNamespace(time=lambda: cluster.now, sleep=sleep))
     event = {
         "RequestType": request,
         "ResponseURL": "https://answer.test/",

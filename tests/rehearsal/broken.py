@@ -38,6 +38,16 @@ def _replaced(holds, old, new):
     return change
 
 
+def _waiting_for_nothing(name):
+    """A manifest that was made by hand, so that nothing says what it needs but the cluster."""
+
+    def change(resources):
+        (made,) = [one for key, one in resources.items() if name in key]
+        made.pop("DependsOn")
+
+    return change
+
+
 def _rule_of_spot(name, properties):
     return "EC2 Spot Instance Interruption Warning" in json.dumps(properties.get("EventPattern", {}))
 
@@ -72,6 +82,14 @@ BROKEN = {
         _replaced(lambda name, _: "DevicePlugin" in name, "k8s-device-plugin:v0.19.3", "k8s-device-plugin:"),
         ("nvidia-device-plugin", "InvalidImageName", "k8s-device-plugin:"),
     ),
+    "device plugin in a runtime class that is not there": (
+        _replaced(
+            lambda name, _: "DevicePlugin" in name,
+            '\\"tolerations\\":[',
+            '\\"runtimeClassName\\":\\"gvisor\\",\\"tolerations\\":[',
+        ),
+        ("DaemonSet nvidia-device-plugin has no pod", 'RuntimeClass "gvisor" not found'),
+    ),
     "node role of the class misspelt": (
         _replaced(
             lambda name, _: "inferenceNodeClass" in name,
@@ -99,6 +117,10 @@ BROKEN = {
             '\\"labels\\":{\\"kubernetes.io/arch\\":\\"arm64\\",',
         ),
         ("NodePool inference contradicts itself", "kubernetes.io/arch"),
+    ),
+    "pool that waits for nothing": (
+        _waiting_for_nothing("inferenceNodePool"),
+        ("NodePool", "karpenter.sh/v1", "DependsOn"),
     ),
     "NodePool names a class that is not there": (
         _replaced(

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from eks_rehearsal.diagnosis import NOTHING_LEFT, readable, useless, why
+from eks_rehearsal.diagnosis import NOTHING_LEFT, readable, step, useless, why
 
 CLASSES = "/apis/karpenter.k8s.aws/v1/ec2nodeclasses"
 POOLS = "/apis/karpenter.sh/v1/nodepools"
@@ -16,6 +16,7 @@ class Kube:
         self.lists = {CLASSES: lists.get("classes", []), POOLS: lists.get("pools", [])}
         self.lists["/api/v1/nodes"] = lists.get("nodes", [])
         self.lists["/apis/apps/v1/daemonsets"] = lists.get("daemons", [])
+        self.lists["/apis/apps/v1/replicasets"] = lists.get("replicas", [])
         self.lists["/api/v1/pods"] = lists.get("pods", [])
         self.lists["/api/v1/events"] = lists.get("events", [])
         self.lists["/apis/karpenter.sh/v1/nodeclaims"] = lists.get("claims", [])
@@ -220,13 +221,26 @@ def test_a_controller_for_which_no_node_is_right_is_told_once_there_are_nodes_an
     assert reason(pods=[controller_pod(seconds)], nodes=[there], **READY) == said
 
 
-def test_a_daemonset_whose_pods_the_api_server_refuses_is_told():
-    plugin = {**daemon(), "status": {"desiredNumberScheduled": 1, "currentNumberScheduled": 0}}
-    plugin["metadata"]["uid"] = "1"
-    event = {"reason": "FailedCreate", "involvedObject": {"uid": "1"}, "message": 'serviceaccount "a" not found'}
-    assert reason(daemons=[plugin], events=[event], **READY) == (
-        'DaemonSet nvidia-device-plugin has no pod: serviceaccount "a" not found'
-    )
+def workload(kind, wanted, there):
+    counts = {
+        "daemons": {"status": {"desiredNumberScheduled": wanted, "currentNumberScheduled": there}},
+        "replicas": {"spec": {"replicas": wanted}, "status": {"replicas": there}},
+    }
+    return {**daemon(), **counts[kind], "metadata": {"name": "gpu", "uid": "1"}}
+
+
+@pytest.mark.parametrize(("kind", "named"), [("daemons", "DaemonSet"), ("replicas", "ReplicaSet")])
+@pytest.mark.parametrize(("there", "seconds", "told"), [(0, 20, True), (0, 3, False), (1, 20, False)])
+def test_a_workload_whose_pods_the_api_server_refuses_is_told_once_the_refusal_lasts(kind, named, there, seconds, told):
+    message = 'pod rejected: RuntimeClass "gvisor" not found'
+    event = {
+        "metadata": {"creationTimestamp": ago(seconds)},
+        "reason": "FailedCreate",
+        "involvedObject": {"uid": "1"},
+        "message": message,
+    }
+    said = f"{named} gpu has no pod: {message}" if told else ""
+    assert reason(**{kind: [workload(kind, 1, there)]}, events=[event], **READY) == said
 
 
 def test_a_useless_node_without_any_plugin_in_the_cluster():
@@ -262,6 +276,19 @@ def test_a_plugin_that_does_not_tolerate_the_taint_is_blamed_by_name(toleration)
     assert said.endswith("DaemonSet nvidia-device-plugin does not tolerate its taint nvidia.com/gpu:NoSchedule")
 
 
+def test_a_plugin_for_whose_pod_the_scheduler_finds_no_place_is_told_with_its_words():
+    plugin = daemon(tolerations=[{"operator": "Exists"}])
+    plugin["metadata"]["uid"] = "1"
+    waits = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "lastTransitionTime": ago(20)}
+    status = {"conditions": [{**waits, "message": "1 node(s) didn't have free ports for the requested pod ports"}]}
+    of_plugin, of_other = pod("plugin-1", status=status), pod("other", status=status)
+    of_plugin["metadata"]["ownerReferences"] = [{"uid": "1"}]
+    assert useless(Kube(daemons=[plugin], pods=[of_plugin]), node()).endswith(
+        "a pod of DaemonSet nvidia-device-plugin finds no place: 1 node(s) didn't have free ports for the requested pod ports"
+    )
+    assert "finds no place" not in useless(Kube(daemons=[plugin], pods=[of_other]), node())
+
+
 def test_a_plugin_that_wants_a_label_the_node_has_not_is_blamed_for_that():
     plugin = daemon(tolerations=[{"operator": "Exists"}], nodeSelector={"accelerator": "nvidia"})
     assert useless(Kube(daemons=[plugin]), node()).endswith(
@@ -283,3 +310,46 @@ def test_a_plugin_that_wants_a_label_the_node_has_not_is_blamed_for_that():
 )
 def test_a_line_of_the_log_is_reduced_to_its_point(line, said):
     assert readable(line) == said
+
+
+def of_kubectl(words):
+    """As the CDK's provider framework tells CloudFormation what kubectl said."""
+    return (
+        f"Received response status [FAILED] from custom resource. Message returned: Error: {words!r}\n\n"
+        "Logs: /aws/lambda/Gpu-Handler-1\n\n    at invokeUserFunction (/var/task/framework.js:2:6)\n    at async onEvent (/var/x)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (
+            b'error: resource mapping not found: no matches for kind "NodePool" in version "karpenter.sh/v1"\nensure CRDs\n',
+            (
+                "A: the cluster knows no NodePool of karpenter.sh/v1 yet, and nothing in the template says that A waits for "
+                "what brings its CRD; give it DependsOn (node.add_dependency in the CDK) on that: error: "
+            ),
+        ),
+        (
+            b'Error from server (NotFound): namespaces "gpu-jobs" not found',
+            "A: the cluster has no namespace gpu-jobs yet, and nothing",
+        ),
+        (
+            b'Error from server (InternalError): failed calling webhook "mutate.example.com": connection refused',
+            "A: nothing answers the webhook mutate.example.com yet, and nothing",
+        ),
+        (b'error: it\'s "this"\n', 'A: error: it\'s "this"'),
+    ],
+)
+def test_what_kubectl_says_of_an_object_is_one_sentence_that_names_what_it_did_not_wait_for(said, reason):
+    told = step("A", of_kubectl(said))
+    assert told.startswith(reason)
+    assert "framework.js" not in told
+    assert "\n" not in told
+
+
+def test_a_step_that_another_function_failed_keeps_its_words():
+    assert step("A", "Received response status [FAILED] from custom resource. Message returned: no cluster gpu") == (
+        "A: no cluster gpu"
+    )
+    assert step("A", "the role is not there") == "A: the role is not there"

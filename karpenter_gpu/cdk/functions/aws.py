@@ -1,28 +1,63 @@
-"""AWS as the functions here ask it: patient with throttling, and with permissions that were given just before."""
+"""AWS as the functions here ask it: patient with what passes, such as throttling and permissions that were given just before."""
 
 import time
 import traceback
+import urllib.error
 
 import boto3
+from botocore import exceptions
 from botocore.config import Config
 
 # IAM and EKS are eventually consistent: a policy, a trust or an access entry that was just created may not be in effect yet.
-SPREAD_SECONDS = 90
+PATIENCE_SECONDS = 90
 RETRY_EVERY_SECONDS = 5
 DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
+# A server that is overloaded, or restarts.
+BUSY = {429, 500, 502, 503, 504}
 
 
-def client(service, session=boto3):
-    """A client that retries what is throttled, and for 90 seconds what is denied."""
-    made = session.client(service, config=Config(retries={"mode": "standard", "total_max_attempts": 10}))
-    until = time.time() + SPREAD_SECONDS
+def client(service, session=boto3, *, patience=PATIENCE_SECONDS, **config):
+    """A client that asks again while what is wrong may pass.
 
-    def delay(response=None, **_):
-        code = response[1].get("Error", {}).get("Code") if response else None
-        return RETRY_EVERY_SECONDS if code in DENIED and time.time() < until else None
+    Args:
+        patience: For how many seconds from now.
+
+        config: Of botocore.
+    """
+    # The first attempt is botocore's only one, so that nothing retries beyond the patience.
+    made = session.client(service, config=Config(retries={"total_max_attempts": 1}, **config))
+    until = time.time() + patience
+
+    def delay(response=None, caught_exception=None, **_):
+        error = caught_exception
+        if response and "Error" in response[1]:
+            error = exceptions.ClientError(response[1], service)
+        return RETRY_EVERY_SECONDS if time.time() < until and passes(error) else None
 
     made.meta.events.register_first("needs-retry", delay)
     return made
+
+
+def patiently(ask, until):
+    """The answer, once there is one; what is wrong may pass until then."""
+    while True:
+        try:
+            return ask()
+        except Exception as error:
+            if time.time() >= until or not passes(error):
+                raise
+        time.sleep(RETRY_EVERY_SECONDS)
+
+
+def passes(error):
+    """Whether what is wrong may be right in a moment."""
+    if isinstance(error, exceptions.ClientError):
+        code, status = error.response["Error"].get("Code", ""), error.response["ResponseMetadata"]["HTTPStatusCode"]
+        return code in DENIED or "Throttl" in code or status in BUSY
+    if isinstance(error, urllib.error.HTTPError):
+        return error.code in BUSY
+    # What cluster_api makes of a 401 or 403 is one, and so is a connection that is refused or breaks.
+    return isinstance(error, (OSError, exceptions.ConnectionError, exceptions.HTTPClientError))
 
 
 def rolls_back(stack):

@@ -12,8 +12,6 @@ import boto3
 from botocore.model import ServiceId
 from botocore.signers import RequestSigner
 
-# The API server is overloaded, or restarts.
-BUSY = {429, 500, 502, 503, 504}
 # Kubernetes answers a list with this as names and labels alone, so that no secret's content leaves it.
 METADATA_ALONE = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
@@ -31,7 +29,8 @@ class Api:
         self.name = cluster
         self.cluster = aws.client("eks").describe_cluster(name=cluster)["cluster"]
         self.role = role
-        self._until = time.time() + aws.SPREAD_SECONDS
+        # An access entry, or an entry in aws-auth, that was just created may not let anybody in yet.
+        self._until = time.time() + aws.PATIENCE_SECONDS
         authority = base64.b64decode(self.cluster["certificateAuthority"]["data"]).decode()
         self._tls = ssl.create_default_context(cadata=authority)
         # Strict by default since Python 3.13, which refuses the CA, without key identifiers, of a cluster that was created on
@@ -52,7 +51,7 @@ class Api:
                 "Accept": accept,
             },
         )
-        return self._patiently(lambda: self._answer(request))
+        return aws.patiently(lambda: self._answer(request), self._until)
 
     def items(self, path, accept="application/json"):
         """The objects of a list; none of a kind that is not there."""
@@ -71,17 +70,6 @@ class Api:
                 )
                 raise PermissionError(f"the API of cluster {self.name} answered {error.code} to {who}") from None
             raise
-
-    def _patiently(self, ask):
-        """Retry what an access entry, or an entry in aws-auth, that was just created may allow in a moment."""
-        while True:
-            try:
-                return ask()
-            except (PermissionError, urllib.error.HTTPError) as error:
-                is_final = isinstance(error, urllib.error.HTTPError) and error.code not in BUSY
-                if is_final or time.time() > self._until:
-                    raise
-            time.sleep(aws.RETRY_EVERY_SECONDS)
 
 
 def token(cluster, role=None):

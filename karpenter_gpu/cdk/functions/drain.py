@@ -8,10 +8,9 @@ import json
 import time
 import traceback
 
-import boto3
+import aws
 import sweep
 from answer import answer
-from botocore.config import Config
 
 ALIVE = ["pending", "running", "shutting-down", "stopping", "stopped"]
 LOOK_EVERY_SECONDS = 10
@@ -19,14 +18,17 @@ LOOK_EVERY_SECONDS = 10
 EMPTY_LOOKS_NEEDED = 3
 # How often the log says how it goes, and the cluster is asked why.
 TELL_EVERY_SECONDS = 60
-# Time kept of the function's own limit to hand over to the next call, with one question to the cluster in between.
-HAND_OVER_MILLISECONDS = 300_000
+# Time kept of the function's own limit to hand over to the next call, with a question to the cluster and what EC2 may take
+# for a look and for terminations in between.
+HAND_OVER_MILLISECONDS = 360_000
 # Without that much of its limit left it gives up handing over, and answers.
 LAST_MILLISECONDS = 30_000
 # How long EC2 may take over instances that were terminated here: with the longest drain, what CloudFormation waits for.
 TERMINATION_SECONDS = 13 * 60
-# How long an answer of EC2 is awaited where nothing else waits.
+# How long EC2 may be throttled or down in one look, so that the last one, when the time is up, is not the one that fails.
 PATIENCE_SECONDS = 60
+# How long the cluster is asked why.
+ASK_SECONDS = 150
 # CloudFormation shows about a thousand characters of a reason.
 SHOWN_CHARACTERS = 1000
 HANDED_OVER = object()
@@ -97,7 +99,8 @@ def handed_over(event, context):
         Exception: There is none left.
     """
     try:
-        boto3.client("lambda").invoke(
+        # It is tried again at the next look.
+        aws.client("lambda", patience=0).invoke(
             FunctionName=context.invoked_function_arn, InvocationType="Event", Payload=json.dumps(event)
         )
     except Exception:
@@ -121,7 +124,7 @@ def left_behind(event):
     """Why a stack must not go over to a cluster of another name, or nothing: the old one goes, with its nodes alive."""
     before, after = event["OldResourceProperties"], event["ResourceProperties"]
     old, new = before["ClusterName"], after["ClusterName"]
-    left = patiently(lambda: instances(before)) if old != new else []
+    left = instances(before) if old != new else []
     if not left:
         return ""
     return (
@@ -131,26 +134,13 @@ def left_behind(event):
     )
 
 
-def patiently(ask_aws):
-    """The answer, once AWS gives one; it may be throttled or down for a minute."""
-    until = time.time() + PATIENCE_SECONDS
-    while True:
-        try:
-            return ask_aws()
-        except Exception:
-            if time.time() >= until:
-                raise
-            traceback.print_exc()
-        time.sleep(LOOK_EVERY_SECONDS)
-
-
 def instances(properties):
     """The instances of the pool, or of all the cluster's, that EC2 still bills or holds network interfaces for."""
     pool = properties.get("NodePool")
     of_pool = {"Name": "tag:karpenter.sh/nodepool", "Values": [pool]}
     of_any = {"Name": "tag-key", "Values": ["karpenter.sh/nodepool"]}
     pages = (
-        boto3.client("ec2")
+        aws.client("ec2", patience=PATIENCE_SECONDS)
         .get_paginator("describe_instances")
         .paginate(
             Filters=[
@@ -165,10 +155,10 @@ def instances(properties):
 
 def terminate(left):
     """Terminate the instances that still run; what EC2 said of each."""
-    said = {}
+    said, ec2 = {}, aws.client("ec2", patience=PATIENCE_SECONDS)
     for id in (instance["InstanceId"] for instance in left if billed(instance)):
         try:
-            boto3.client("ec2").terminate_instances(InstanceIds=[id])
+            ec2.terminate_instances(InstanceIds=[id])
             said[id] = "terminated, because karpenter.on_drain_timeout is 'terminate'"
         except Exception as error:
             said[id] = f"not terminated: {error}"
@@ -184,9 +174,8 @@ def ask(properties, left):
         "KubectlRoleArn": properties.get("KubectlRoleArn"),
         "Instances": {i["InstanceId"]: tag(i, "karpenter.sh/nodepool") for i in left if billed(i)},
     }
-    config = Config(read_timeout=150, retries={"total_max_attempts": 1})
     try:
-        answered = boto3.client("lambda", config=config).invoke(
+        answered = aws.client("lambda", patience=0, read_timeout=ASK_SECONDS).invoke(
             FunctionName=properties["AskFunction"], Payload=json.dumps(question)
         )
         said = json.loads(answered["Payload"].read())

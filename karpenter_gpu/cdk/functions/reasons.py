@@ -7,7 +7,7 @@ is left out of the answer, and the drain is still right about what EC2 shows.
 import traceback
 from urllib.parse import quote
 
-import boto3
+import aws
 from botocore.exceptions import ClientError
 from cluster_api import Api
 
@@ -25,7 +25,7 @@ def handler(event, _context):
     """The reasons by instance, and what is said of Karpenter itself."""
     cluster = event["ClusterName"]
     try:
-        boto3.client("eks").describe_cluster(name=cluster)
+        aws.client("eks").describe_cluster(name=cluster)
     except ClientError as error:
         if error.response["Error"]["Code"] != "ResourceNotFoundException":
             raise

@@ -6,6 +6,7 @@ Only what carries the cluster's tags and is used by no instance that is alive; t
 import time
 import traceback
 
+import aws
 import boto3
 from botocore.exceptions import ClientError
 
@@ -58,7 +59,7 @@ def attempt(what, call, **arguments):
 
 def interfaces(cluster):
     """Remove the network interfaces that the VPC CNI made for instances that are gone."""
-    ec2 = boto3.client("ec2")
+    ec2 = aws.client("ec2")
     pages = ec2.get_paginator("describe_network_interfaces").paginate(
         Filters=[{"Name": f"tag:{OF_CLUSTER}", "Values": [cluster]}]
     )
@@ -97,7 +98,7 @@ def living(ec2, ids):
 
 def templates(cluster):
     """Remove Karpenter's launch templates."""
-    ec2 = boto3.client("ec2")
+    ec2 = aws.client("ec2")
     left = []
     for tag in TEMPLATE_TAGS:
         pages = ec2.get_paginator("describe_launch_templates").paginate(
@@ -112,8 +113,7 @@ def templates(cluster):
 
 def profiles(cluster):
     """Remove Karpenter's instance profiles, which keep the node role; IAM is global, so those of this region."""
-    iam = boto3.client("iam")
-    region = boto3.client("ec2").meta.region_name
+    iam, region = aws.client("iam"), boto3.Session().region_name
     wanted = {f"kubernetes.io/cluster/{cluster}": "owned", "topology.kubernetes.io/region": region}
     left = []
     for page in iam.get_paginator("list_instance_profiles").paginate():
