@@ -1,5 +1,6 @@
 """AWS as the functions here ask it: patient with what passes, such as throttling and permissions that were given just before."""
 
+import ssl
 import time
 import traceback
 import urllib.error
@@ -56,6 +57,9 @@ def passes(error):
         return code in DENIED or "Throttl" in code or status in BUSY
     if isinstance(error, urllib.error.HTTPError):
         return error.code in BUSY
+    # The certificate of another server stays that.
+    if isinstance(getattr(error, "reason", None), ssl.SSLCertVerificationError):
+        return False
     # What cluster_api makes of a 401 or 403 is one, and so is a connection that is refused or breaks.
     return isinstance(error, (OSError, exceptions.ConnectionError, exceptions.HTTPClientError))
 
