@@ -58,6 +58,9 @@ KINDS = (
     Kind("route table", "ec2", "describe_route_tables", "RouteTables", "RouteTableId"),
     Kind("internet gateway", "ec2", "describe_internet_gateways", "InternetGateways", "InternetGatewayId"),
     Kind("NAT gateway", "ec2", "describe_nat_gateways", "NatGateways", "NatGatewayId", gone=("State", ("deleted",))),
+    Kind(
+        "VPC endpoint", "ec2", "describe_vpc_endpoints", "VpcEndpoints", "VpcEndpointId", gone=("State", ("deleted",))
+    ),
     Kind("elastic IP", "ec2", "describe_addresses", "Addresses", "AllocationId"),
     Kind("launch template", "ec2", "describe_launch_templates", "LaunchTemplates", "LaunchTemplateId"),
     Kind("flow log", "ec2", "describe_flow_logs", "FlowLogs", "FlowLogId"),

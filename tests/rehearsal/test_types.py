@@ -243,6 +243,41 @@ def test_ipv6_leaves_through_an_egress_only_gateway(stack):
     stack.delete_all()
 
 
+def test_aws_is_reached_through_endpoints_which_hold_their_vpc(stack):
+    within = subnet(stack)
+    where, group = stack.made["VPC"].id, security_group(stack)
+    stack.change("VPC", EnableDnsHostnames="true")
+    service = {"VpcId": where, "ServiceName": "com.amazonaws.eu-west-1.sts", "VpcEndpointType": "Interface"}
+    how = {"SubnetIds": [within], "SecurityGroupIds": [group], "PrivateDnsEnabled": "true"}
+    interface = stack.make("AWS::EC2::VPCEndpoint", "Sts", **service, **how)
+    assert len(interface.attributes["NetworkInterfaceIds"]) == 1
+    table = stack.make("AWS::EC2::RouteTable", VpcId=where).id
+    s3 = {"VpcId": where, "ServiceName": "com.amazonaws.eu-west-1.s3", "RouteTableIds": [table]}
+    gateway = stack.make("AWS::EC2::VPCEndpoint", "S3", **s3)
+    for name in ("VPC", "Group", "Subnet"):
+        with pytest.raises(RehearsalError, match="DependencyViolation"):
+            stack.delete(name)
+    with pytest.raises(RehearsalError, match="already a conflicting DNS domain for com.amazonaws.eu-west-1.sts"):
+        stack.make("AWS::EC2::VPCEndpoint", "Again", **service, **how)
+    stack.change("S3", PolicyDocument={"Statement": []}, Tags=[{"Key": "a", "Value": "b"}])
+    shown = stack.client("ec2").describe_vpc_endpoints(VpcEndpointIds=[gateway.id])["VpcEndpoints"][0]
+    assert (json.loads(shown["PolicyDocument"]), tags(shown["Tags"])["a"]) == ({"Statement": []}, "b")
+    stack.delete_all()
+
+
+def test_an_endpoint_with_private_dns_needs_a_vpc_that_names_hosts(stack):
+    within = subnet(stack)
+    with pytest.raises(RehearsalError, match="requires both enableDnsSupport and enableDnsHostnames"):
+        stack.make(
+            "AWS::EC2::VPCEndpoint",
+            VpcId=stack.made["VPC"].id,
+            ServiceName="com.amazonaws.eu-west-1.sts",
+            VpcEndpointType="Interface",
+            SubnetIds=[within],
+            PrivateDnsEnabled="true",
+        )
+
+
 def test_a_security_group_lets_out_what_the_template_says_and_no_more(stack):
     id = security_group(
         stack, SecurityGroupEgress=[{"IpProtocol": "tcp", "FromPort": 443, "ToPort": "443", "CidrIp": "10.0.0.0/8"}]

@@ -7,8 +7,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from eks_rehearsal.cloudformation.resource import Context, Made, Properties, ResourceType
-from eks_rehearsal.cloudformation.types.calls import call, chosen, known, refusal, rolled_back_on_failure, tried, until
+from eks_rehearsal.cloudformation.types.calls import (
+    call,
+    chosen,
+    document,
+    known,
+    refusal,
+    rolled_back_on_failure,
+    tried,
+    until,
+)
 from eks_rehearsal.cloudformation.types.tags import own_tags, pairs, tags_of
+from eks_rehearsal.errors import NotEmulated
 
 Change = Callable[[Context, str, Any, Any], None]
 RULE_ENDS = {
@@ -207,6 +217,7 @@ def _in_vpc(context: Context, id: str) -> list[str]:
             if any(attachment.get("VpcId") == id for attachment in gateway["Attachments"])
         ),
         *_nat_gateways(context, vpc_id=id),
+        *_ids(_endpoints(context, vpc_id=id), "VpcEndpointId"),
     ]
 
 
@@ -219,6 +230,11 @@ def _in_group(context: Context, id: str) -> list[str]:
     return [
         *_ids(_instances(context, "instance.group-id", id), "InstanceId"),
         *_interfaces(context, group_id=id),
+        *(
+            one["VpcEndpointId"]
+            for one in _endpoints(context)
+            if any(group["GroupId"] == id for group in one.get("Groups") or [])
+        ),
         *({group["GroupId"] for group in naming} - {id}),
     ]
 
@@ -518,6 +534,86 @@ def _delete_flow_log(context: Context, id: str, _properties: Properties) -> None
     tried(context, "ec2", "delete_flow_logs", FlowLogIds=[id])
 
 
+def _endpoints(context: Context, **filters: str) -> list[dict[str, Any]]:
+    """VPC endpoints that stand; moto shows deleted ones for ever, as AWS does for some minutes."""
+    return [one for one in _found(context, "describe_vpc_endpoints", **filters) if one["State"] != "deleted"]
+
+
+def _create_endpoint(context: Context, properties: Properties) -> Made:
+    kind = properties.get("VpcEndpointType", "Gateway")
+    if kind not in {"Gateway", "Interface"}:
+        raise NotEmulated(f"{context.logical_id}: the rehearsal does not know VPC endpoints of the type {kind}")
+    if kind == "Interface":
+        _check_interface_endpoint(context, properties)
+    given = {key: value for key, value in properties.items() if key not in {"Tags", "PolicyDocument"}}
+    answer = call(
+        context,
+        "ec2",
+        "create_vpc_endpoint",
+        **{"VpcEndpointType": kind, **given},
+        PolicyDocument=document(properties.get("PolicyDocument")),
+        **tag_specifications("vpc_endpoint", context, properties),
+    )
+    return _endpoint_made(context, answer["VpcEndpoint"]["VpcEndpointId"])
+
+
+def _endpoint_made(context: Context, id: str) -> Made:
+    (shown,) = call(context, "ec2", "describe_vpc_endpoints", VpcEndpointIds=[id])["VpcEndpoints"]
+    entries = [f"{entry.get('HostedZoneId', '')}:{entry['DnsName']}" for entry in shown.get("DnsEntries", [])]
+    interfaces = list(shown.get("NetworkInterfaceIds", []))
+    return Made(id, {"Id": id, "DnsEntries": entries, "NetworkInterfaceIds": interfaces})
+
+
+def _check_interface_endpoint(context: Context, properties: Properties) -> None:
+    """What EC2 refuses of an interface endpoint and moto does not.
+
+    Source: AWS PrivateLink guide, "Access an AWS service using an interface VPC endpoint": prerequisites, considerations.
+    """
+    vpc, zones = properties["VpcId"], set()
+    for subnet in call(context, "ec2", "describe_subnets", SubnetIds=properties.get("SubnetIds") or [])["Subnets"]:
+        if subnet["AvailabilityZone"] in zones:
+            sentence = f"Found another VPC endpoint subnet in the availability zone of {subnet['SubnetId']}."
+            raise refusal("DuplicateSubnetsInSameZone", "CreateVpcEndpoint", sentence)
+        zones.add(subnet["AvailabilityZone"])
+    if str(properties.get("PrivateDnsEnabled", False)).lower() != "true":
+        return
+    for name in ("EnableDnsSupport", "EnableDnsHostnames"):
+        attribute = name[:1].lower() + name[1:]
+        if not call(context, "ec2", "describe_vpc_attribute", VpcId=vpc, Attribute=attribute)[name]["Value"]:
+            sentence = (
+                "Enabling private DNS requires both enableDnsSupport and enableDnsHostnames VPC attributes set to true for "
+                f"{vpc}"
+            )
+            raise refusal("InvalidParameter", "CreateVpcEndpoint", sentence)
+    there = _endpoints(context, vpc_id=vpc, service_name=properties["ServiceName"])
+    if any(one.get("PrivateDnsEnabled") for one in there):
+        sentence = (
+            f"private-dns-enabled cannot be set because there is already a conflicting DNS domain for "
+            f"{properties['ServiceName']} in the VPC {vpc}"
+        )
+        raise refusal("InvalidParameter", "CreateVpcEndpoint", sentence)
+
+
+def _update_endpoint(context: Context, id: str, old: Properties, new: Properties) -> Made:
+    changes: dict[str, Any] = {}
+    for name in ("SubnetIds", "RouteTableIds", "SecurityGroupIds"):
+        before, after = set(old.get(name) or []), set(new.get(name) or [])
+        changes[f"Add{name}"] = sorted(after - before) or None
+        changes[f"Remove{name}"] = sorted(before - after) or None
+    if old.get("PolicyDocument") != new.get("PolicyDocument"):
+        changes["PolicyDocument"] = document(new.get("PolicyDocument"))
+    if old.get("PrivateDnsEnabled") != new.get("PrivateDnsEnabled"):
+        changes["PrivateDnsEnabled"] = new.get("PrivateDnsEnabled", False)
+    call(context, "ec2", "modify_vpc_endpoint", VpcEndpointId=id, **changes)
+    retag(context, id, old, new)
+    return _endpoint_made(context, id)
+
+
+def _delete_endpoint(context: Context, id: str, _properties: Properties) -> None:
+    if any(one["VpcEndpointId"] == id for one in _endpoints(context)):
+        call(context, "ec2", "delete_vpc_endpoints", VpcEndpointIds=[id])
+
+
 def _rule(direction: str) -> ResourceType:
     """A rule of a security group as a resource of its own."""
     ends = {
@@ -599,6 +695,10 @@ FLOW_LOG = frozenset(
     }
 )
 ASSOCIATION = frozenset({"RouteTableId", "SubnetId"})
+ENDPOINT = frozenset({"VpcId", "ServiceName", "VpcEndpointType"})
+ENDPOINT_CHANGES = frozenset(
+    {"SubnetIds", "RouteTableIds", "SecurityGroupIds", "PolicyDocument", "PrivateDnsEnabled", "Tags"}
+)
 
 ROWS = (
     *(thing.row() for thing in EC2_TYPES),
@@ -628,6 +728,14 @@ ROWS = (
     ),
     ResourceType("AWS::EC2::VPCCidrBlock", BLOCK, _associate_block, _disassociate_block, replaced_by=BLOCK),
     ResourceType("AWS::EC2::FlowLog", FLOW_LOG | {"Tags"}, _flow_log, _delete_flow_log, _retag_only, FLOW_LOG),
+    ResourceType(
+        "AWS::EC2::VPCEndpoint",
+        ENDPOINT | ENDPOINT_CHANGES,
+        _create_endpoint,
+        _delete_endpoint,
+        _update_endpoint,
+        ENDPOINT,
+    ),
     _rule("ingress"),
     _rule("egress"),
     ResourceType(
