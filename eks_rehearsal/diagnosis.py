@@ -11,8 +11,8 @@ from typing import Any
 
 from eks_rehearsal.account import Account
 from eks_rehearsal.cluster.control_plane import ControlPlane
+from eks_rehearsal.cluster.device_plugin import SHARED, runs_plugin
 from eks_rehearsal.cluster.kube import Document, Kube, condition
-from eks_rehearsal.cluster.pods import DEVICE_PLUGIN_IMAGE
 from eks_rehearsal.errors import RehearsalError
 from eks_rehearsal.labels import GPU_RESOURCE, INSTANCE_GPU_COUNT, NODEPOOL
 
@@ -46,6 +46,7 @@ CONFLICT = "the object has been modified"
 # Prices and metrics are asked for by the subnets of all classes, and are tried again; a class without subnets says so itself.
 NO_SUBNETS = "no subnets found"
 CLASSES, POOLS = "/apis/karpenter.k8s.aws/v1/ec2nodeclasses", "/apis/karpenter.sh/v1/nodepools"
+OVERLAYS = "/apis/karpenter.sh/v1alpha1/nodeoverlays"
 PODS = "/api/v1/pods"
 # What makes pods: where it is, and where it says how many there are to be and how many there are.
 WORKLOADS = {
@@ -219,6 +220,29 @@ def _node_pools(_: Account, plane: ControlPlane) -> Iterator[str]:
             yield f"NodePool {one['metadata']['name']} names EC2NodeClass {named!r}, which is not there"
 
 
+def _unlike_overlays(_: Account, plane: ControlPlane) -> Iterator[str]:
+    """A node shows other GPUs than Karpenter was told: it brings a node for each pod that should have had a place."""
+    overlays = [one for one in plane.kube.items(OVERLAYS) if GPU_RESOURCE in one["spec"].get("capacity", {})]
+    for node in plane.kube.items("/api/v1/nodes") if overlays else ():
+        labels, capacity = node["metadata"].get("labels", {}), node["status"].get("capacity", {})
+        shown = [f"{capacity[name]} {name}" for name in (GPU_RESOURCE, SHARED) if name in capacity]
+        for overlay in overlays:
+            told = f"{overlay['spec']['capacity'][GPU_RESOURCE]} {GPU_RESOURCE}"
+            if shown and applies(overlay, labels) and shown != [told]:
+                yield (
+                    f"node {node['metadata']['name']} shows {', '.join(shown)}, and NodeOverlay {overlay['metadata']['name']} "
+                    f"tells Karpenter of {told}: it launches a node for every pod that finds no place, for ever; share the GPUs "
+                    "in the device plugin's configuration as the overlay says"
+                )
+
+
+def applies(overlay: Document, labels: Mapping[str, str]) -> bool:
+    """Whether a NodeOverlay is of nodes with these labels."""
+    return all(
+        one["operator"] == "In" and labels.get(one["key"]) in one["values"] for one in overlay["spec"]["requirements"]
+    )
+
+
 def _useless_nodes(_: Account, plane: ControlPlane) -> Iterator[str]:
     """A GPU node is up and bills, and shows no GPU."""
     for node in plane.kube.items("/api/v1/nodes"):
@@ -268,7 +292,8 @@ def useless(kube: Kube, node: Document) -> str:
     plugins = [one for one in kube.items("/apis/apps/v1/daemonsets") if is_device_plugin(one)]
     if not plugins:
         return f"{begin}; the cluster has no DaemonSet of NVIDIA's device plugin"
-    daemon = plugins[0]
+    # There is one for each way of sharing GPUs, and the one that is meant for the node is to blame.
+    daemon = max(plugins, key=lambda one: selects(one, node["metadata"]["labels"]))
     spec = daemon["spec"]["template"]["spec"]
     about = f"DaemonSet {daemon['metadata']['name']}"
     for taint in node["spec"].get("taints") or []:
@@ -299,8 +324,12 @@ def _is_of(pod: Document, owner: Document) -> bool:
 
 def is_device_plugin(daemon: Document) -> bool:
     """Whether a DaemonSet runs NVIDIA's device plugin."""
-    containers = daemon["spec"]["template"]["spec"]["containers"]
-    return any(DEVICE_PLUGIN_IMAGE.search(container["image"]) for container in containers)
+    return runs_plugin(daemon["spec"]["template"]["spec"])
+
+
+def selects(daemon: Document, labels: Mapping[str, str]) -> bool:
+    """Whether a DaemonSet wants no label that a node has not."""
+    return (daemon["spec"]["template"]["spec"].get("nodeSelector") or {}).items() <= labels.items()
 
 
 def _tolerates(toleration: Document, taint: Document) -> bool:
@@ -347,6 +376,7 @@ LOOKS: tuple[Callable[[Account, ControlPlane], Iterator[str]], ...] = (
     _refused,
     _pods,
     without_pods,
+    _unlike_overlays,
     _useless_nodes,
     _offerings,
     _unschedulable,

@@ -14,7 +14,7 @@ from eks_rehearsal.cluster.control_plane import ControlPlane
 from eks_rehearsal.cluster.kube import Document, Kube, condition
 from eks_rehearsal.diagnosis import why
 from eks_rehearsal.errors import RehearsalError, StoryFailed
-from eks_rehearsal.labels import CAPACITY_TYPE, GPU_RESOURCE, NODEPOOL
+from eks_rehearsal.labels import CAPACITY_TYPE, GPU_RESOURCE, INSTANCE_GPU_COUNT, NODEPOOL
 from eks_rehearsal.observer import Instance, Observer
 from eks_rehearsal.timeline import Timeline
 
@@ -52,6 +52,11 @@ class Pool:
         """How much Karpenter prefers it; None, which is 0, when it does not say."""
         said = self.document["spec"].get("weight")
         return None if said is None else int(said)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What it labels its nodes with."""
+        return dict(self.document["spec"]["template"].get("metadata", {}).get("labels") or {})
 
     @property
     def taints(self) -> list[Document]:
@@ -167,7 +172,14 @@ class Scene:
         return next((pool for pool in self.pools() if wanted(pool)), None)
 
     def start(
-        self, name: str, *, gpus: int = 1, replicas: int = 1, pool: Pool | None = None, capacity_type: str = ""
+        self,
+        name: str,
+        *,
+        gpus: int = 1,
+        replicas: int = 1,
+        pool: Pool | None = None,
+        capacity_type: str = "",
+        gpus_a_node: int | None = None,
     ) -> Workload:
         """Start pods.
 
@@ -181,6 +193,8 @@ class Scene:
             pool: The pool that they must run on; any when left out.
 
             capacity_type: The capacity type that they must run on; any when left out.
+
+            gpus_a_node: How many GPUs their nodes have; any number when left out.
         """
         taints = {
             (taint["key"], taint["effect"]) for one in ([pool] if pool else self.pools()[:1]) for taint in one.taints
@@ -188,6 +202,7 @@ class Scene:
         selector = {
             **({NODEPOOL: pool.name} if pool else {}),
             **({CAPACITY_TYPE: capacity_type} if capacity_type else {}),
+            **({INSTANCE_GPU_COUNT: str(gpus_a_node)} if gpus_a_node is not None else {}),
         }
         container = {
             "name": "ai-workload",

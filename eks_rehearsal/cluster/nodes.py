@@ -17,10 +17,10 @@ from botocore.signers import RequestSigner
 
 from eks_rehearsal.cluster.authentication import AWS_AUTH, PREFIX
 from eks_rehearsal.cluster.control_plane import KUBELET_ADDRESS, ControlPlane
+from eks_rehearsal.cluster.device_plugin import shown_by_bottlerocket
 from eks_rehearsal.cluster.kube import STRATEGIC, ApiError, Document, Kube, condition
 from eks_rehearsal.cluster.user_data import Registration, registration
 from eks_rehearsal.errors import RehearsalError
-from eks_rehearsal.labels import GPU_RESOURCE
 from eks_rehearsal.processes import wait_for
 
 NODEGROUP_TAG = "eks:nodegroup-name"
@@ -367,8 +367,8 @@ class Nodes:
             **told.labels,
         }
         capacity = dict(_capacity(kind))
-        if told.brings_device_plugin and (gpus := gpu_count(kind)):
-            capacity[GPU_RESOURCE] = str(gpus)
+        if told.brings_device_plugin:
+            capacity |= shown_by_bottlerocket(told.device_plugin, kind)
         memory = kind["MemoryInfo"]["SizeInMiB"]
         allocatable = {**capacity, "memory": f"{memory - memory // 13 - RESERVED_MEMORY_MIB}Mi"}
         return {
@@ -429,12 +429,6 @@ def _capacity(kind: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "memory", f"{int(kind['MemoryInfo']['SizeInMiB'] * 0.925)}Mi"
     yield "ephemeral-storage", "100Gi"
     yield "pods", str(min(pods, 250))
-
-
-def gpu_count(kind: Mapping[str, Any]) -> int:
-    """How many NVIDIA GPUs a device plugin sees on an instance type; a part of one (g6f, gr6f) is one, where EC2 counts none."""
-    gpus = kind.get("GpuInfo", {}).get("Gpus", [])
-    return sum(gpu.get("LogicalGpuCount", gpu["Count"]) for gpu in gpus if gpu.get("Manufacturer") == "NVIDIA")
 
 
 def node_info(architecture: str, kube: Kube) -> Document:

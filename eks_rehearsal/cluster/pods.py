@@ -17,14 +17,22 @@ import requests
 
 from eks_rehearsal.cluster.admission import Refusal, refusal
 from eks_rehearsal.cluster.control_plane import ControlPlane
+from eks_rehearsal.cluster.device_plugin import (
+    SHARED,
+    config_of,
+    gpu_count,
+    runs_mps_daemon,
+    runs_plugin,
+    shown,
+    uses_mps,
+)
 from eks_rehearsal.cluster.kube import STRATEGIC, Document, condition, kubeconfig
-from eks_rehearsal.cluster.nodes import Aws, gpu_count
+from eks_rehearsal.cluster.nodes import Aws
 from eks_rehearsal.errors import RehearsalError
 from eks_rehearsal.labels import GPU_RESOURCE, ROLE_ANNOTATION
 from eks_rehearsal.processes import Process, Processes, free_port
 
 CONTROLLER_IMAGE = re.compile(r"karpenter/controller(?::(?P<tag>[^@]+))?")
-DEVICE_PLUGIN_IMAGE = re.compile(r"k8s-device-plugin")
 IRSA_AUDIENCE = "sts.amazonaws.com"
 POD_IDENTITY_AUDIENCE = "pods.eks.amazonaws.com"
 TOKEN_SECONDS = 86_400
@@ -84,7 +92,7 @@ class Pods:
     pod_identity: str
     notes: list[str] = field(default_factory=list)
     controllers: dict[str, Controller] = field(default_factory=dict)
-    _plugins: dict[str, str] = field(default_factory=dict)
+    _plugins: dict[str, Document] = field(default_factory=dict)
     _refused: dict[str, Document] = field(default_factory=dict)
     _stopped: threading.Event = field(default_factory=threading.Event)
 
@@ -137,8 +145,8 @@ class Pods:
             pod["status"].get("phase") == "Pending" and condition(pod, ADMITTED) != "True" and uid not in self._refused
         ):
             self._admit(uid, pod)
-        if _runs(pod, DEVICE_PLUGIN_IMAGE) and node:
-            self._plugin(uid, node, works=not gone and condition(pod, "Ready") == "True")
+        if node and (runs_plugin(pod["spec"]) or runs_mps_daemon(pod["spec"])):
+            self._plugin(uid, pod, works=not gone and condition(pod, "Ready") == "True")
 
     def _admit(self, uid: str, pod: Document) -> None:
         """Let the played kubelet start a pod, or show why none would."""
@@ -169,25 +177,43 @@ class Pods:
         path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}/status"
         self.plane.kube.patch_present(path, {"status": status}, kind=STRATEGIC)
 
-    def _plugin(self, uid: str, node: str, *, works: bool) -> None:
+    def _plugin(self, uid: str, pod: Document, *, works: bool) -> None:
         """A device plugin that works shows its node's GPUs to the kubelet; one that goes takes them away."""
         if works and uid not in self._plugins:
-            self._show_gpus(node, works=True)
-            self._plugins[uid] = node
+            self._plugins[uid] = pod
+            self._show_gpus(pod["spec"]["nodeName"])
         elif not works and uid in self._plugins:
             del self._plugins[uid]
-            self._show_gpus(node, works=node in self._plugins.values())
+            self._show_gpus(pod["spec"]["nodeName"])
 
-    def _show_gpus(self, name: str, *, works: bool) -> None:
+    def _show_gpus(self, name: str) -> None:
         node = self.plane.kube.find(f"/api/v1/nodes/{name}")
         if node is None:
             return
         type_ = node["metadata"]["labels"]["node.kubernetes.io/instance-type"]
         kind = self.aws.client("ec2").describe_instance_types(InstanceTypes=[type_])["InstanceTypes"][0]
-        if gpus := gpu_count(kind):
-            shown = {"capacity": {GPU_RESOURCE: str(gpus)}, "allocatable": {GPU_RESOURCE: str(gpus if works else 0)}}
+        there = [pod for pod in self._plugins.values() if pod["spec"]["nodeName"] == name]
+        works: dict[str, str] = {}
+        for pod in there:
+            if runs_plugin(pod["spec"]):
+                works |= self._gpus_of(
+                    pod, gpu_count(kind), with_mps=any(runs_mps_daemon(one["spec"]) for one in there)
+                )
+        before = [one for one in node["status"].get("capacity", {}) if one in {GPU_RESOURCE, SHARED}]
+        if works or before:
+            shown = {"capacity": works, "allocatable": dict.fromkeys(before, "0") | works}
             # It may have gone since.
             self.plane.kube.patch_present(f"/api/v1/nodes/{name}/status", {"status": shown}, kind=STRATEGIC)
+
+    def _gpus_of(self, pod: Document, gpus: int, *, with_mps: bool) -> dict[str, str]:
+        """What one plugin shows; nothing while it waits for MPS, and when it ends with an error, which its pod then says."""
+        try:
+            config = config_of(pod, self.plane.kube)
+            return shown(config, gpus) if gpus and (with_mps or not uses_mps(config)) else {}
+        except RehearsalError as error:
+            ended = Refusal("CrashLoopBackOff", str(error))
+            self._patch(pod, {"containerStatuses": [_waiting(one, ended) for one in pod["spec"]["containers"]]})
+            return {}
 
     def _controller(self, uid: str, node: str | None, pod: Document, *, gone: bool) -> None:
         if gone and uid in self.controllers:

@@ -38,6 +38,8 @@ class Registration:
         taints: Its taints, as the Kubernetes API has them.
 
         brings_device_plugin: Whether the image runs NVIDIA's device plugin by itself.
+
+        device_plugin: What that is told.
     """
 
     cluster: str
@@ -45,6 +47,7 @@ class Registration:
     labels: Mapping[str, str] = field(default_factory=dict)
     taints: tuple[Mapping[str, str], ...] = ()
     brings_device_plugin: bool = False
+    device_plugin: Mapping[str, Any] = field(default_factory=dict)
 
 
 def registration(user_data: str) -> Registration:
@@ -102,7 +105,8 @@ def _bootstrap(rest: str) -> Registration:
 
 
 def _bottlerocket(user_data: str) -> Registration:
-    settings = tomllib.loads(user_data)["settings"]["kubernetes"]
+    whole = tomllib.loads(user_data)["settings"]
+    settings = whole["kubernetes"]
     taints = tuple(taint for key, said in settings.get("node-taints", {}).items() for taint in _spread(key, said))
     return Registration(
         settings["cluster-name"],
@@ -110,6 +114,7 @@ def _bottlerocket(user_data: str) -> Registration:
         settings.get("node-labels", {}),
         taints,
         brings_device_plugin=True,
+        device_plugin=whole.get("kubelet-device-plugins", {}).get("nvidia", {}),
     )
 
 

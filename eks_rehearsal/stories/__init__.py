@@ -1,8 +1,16 @@
 """The stories of a rehearsal, one a file, in the order in which they play."""
 
-from eks_rehearsal.stories import ceiling, interruption, pools, scale, upgrade, useless_node
+from eks_rehearsal.stories import ceiling, interruption, pools, scale, sharing, upgrade, useless_node
 from eks_rehearsal.stories.story import NotPlayed, Story
 
-STORIES = (scale.STORY, pools.STORY, interruption.STORY, useless_node.STORY, ceiling.STORY, upgrade.STORY)
+STORIES = (
+    scale.STORY,
+    pools.STORY,
+    interruption.STORY,
+    useless_node.STORY,
+    ceiling.STORY,
+    sharing.STORY,
+    upgrade.STORY,
+)
 
 __all__ = ["STORIES", "NotPlayed", "Story"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from eks_rehearsal.cluster.kube import Document, condition
-from eks_rehearsal.diagnosis import is_device_plugin, useless
+from eks_rehearsal.diagnosis import is_device_plugin, selects, useless
 from eks_rehearsal.errors import StoryFailed
 from eks_rehearsal.labels import GPU_RESOURCE
 from eks_rehearsal.scene import Scene
@@ -19,12 +19,13 @@ SERVERS = ("uid", "resourceVersion", "creationTimestamp", "generation", "managed
 
 
 def play(scene: Scene) -> None:
-    plugin = next((one for one in scene.kube.items(DAEMONS) if is_device_plugin(one)), None)
-    if plugin is None:
-        raise NotPlayed("the stack has no DaemonSet of NVIDIA's device plugin")
     pool = scene.pools()[0]
+    plugins = [one for one in scene.kube.items(DAEMONS) if is_device_plugin(one)]
+    plugin = next((one for one in plugins if selects(one, pool.labels)), None)
     if scene.image_brings_plugin(pool):
         raise NotPlayed(f"the image of pool {pool.name} runs a device plugin of its own")
+    if plugin is None:
+        raise NotPlayed("the stack has no DaemonSet of NVIDIA's device plugin")
     path = f"/apis/apps/v1/namespaces/{plugin['metadata']['namespace']}/daemonsets"
     scene.kube.delete(f"{path}/{plugin['metadata']['name']}")
     scene.timeline.add("story", plugin["metadata"]["name"], "taken away")
@@ -45,7 +46,7 @@ def play(scene: Scene) -> None:
         price = sum(one.price for one in scene.instances() if one.id == id)
         reason = useless(scene.kube, node)
         scene.timeline.add("story", "noticed", reason, f"${price:.2f} an hour until somebody looks")
-        if "no DaemonSet" not in reason:
+        if not any(words in reason for words in ("no DaemonSet", "wants the label")):
             raise StoryFailed(f"the reason should be the missing DaemonSet, and it is: {reason}")
         scene.check(
             "Karpenter does not count the node as initialized",

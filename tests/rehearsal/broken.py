@@ -25,7 +25,7 @@ def _without(kind, holds):
     return change
 
 
-def _replaced(holds, old, new):
+def replaced(holds, old, new):
     def change(resources):
         changed = 0
         for name, one in resources.items():
@@ -60,18 +60,18 @@ BROKEN = {
         ("KarpenterNodeRole-gpu", "access entry"),
     ),
     "role trust subject wrong": (
-        _replaced(
+        replaced(
             lambda name, _: name.startswith("KarpenterControllerRole"), "kube-system:karpenter", "kube-system:carpenter"
         ),
         ("controller cannot run", "AssumeRoleWithWebIdentity"),
     ),
     "discovery tag missing": (
-        _replaced(lambda _, one: one["Type"] == "AWS::EC2::Subnet", DISCOVERY, '{"Key": "forgotten"'),
+        replaced(lambda _, one: one["Type"] == "AWS::EC2::Subnet", DISCOVERY, '{"Key": "forgotten"'),
         ("EC2NodeClass", "SubnetsReady"),
     ),
     "queue rule missing": (_without("AWS::Events::Rule", _rule_of_spot), ("Interruption Warning", "reaches no queue")),
     "device plugin toleration wrong": (
-        _replaced(
+        replaced(
             lambda name, _: "DevicePlugin" in name,
             '\\"tolerations\\":[{\\"operator\\":\\"Exists\\"}]',
             '\\"tolerations\\":[{\\"key\\":\\"gpu\\",\\"operator\\":\\"Exists\\"}]',
@@ -79,11 +79,11 @@ BROKEN = {
         ("nvidia-device-plugin", "does not tolerate"),
     ),
     "device plugin image without a tag": (
-        _replaced(lambda name, _: "DevicePlugin" in name, "k8s-device-plugin:v0.19.3", "k8s-device-plugin:"),
+        replaced(lambda name, _: "DevicePlugin" in name, "k8s-device-plugin:v0.19.3", "k8s-device-plugin:"),
         ("nvidia-device-plugin", "InvalidImageName", "k8s-device-plugin:"),
     ),
     "device plugin in a runtime class that is not there": (
-        _replaced(
+        replaced(
             lambda name, _: "DevicePlugin" in name,
             '\\"tolerations\\":[',
             '\\"runtimeClassName\\":\\"gvisor\\",\\"tolerations\\":[',
@@ -91,7 +91,7 @@ BROKEN = {
         ("DaemonSet nvidia-device-plugin has no pod", 'RuntimeClass "gvisor" not found'),
     ),
     "node role of the class misspelt": (
-        _replaced(
+        replaced(
             lambda name, _: "inferenceNodeClass" in name,
             '{"Ref": "KarpenterNodeRole25FDF7B4"}',
             '"KarpenterNodeRole-no"',
@@ -99,7 +99,7 @@ BROKEN = {
         ("EC2NodeClass inference", "Role KarpenterNodeRole-no not found"),
     ),
     "controller wants nodes that are not there": (
-        _replaced(
+        replaced(
             lambda name, _: name.startswith("KarpenterChartsController"),
             "karpenter.sh/controller",
             "karpenter.sh/no-controller",
@@ -107,11 +107,11 @@ BROKEN = {
         ("Karpenter's controller finds no node", "node affinity"),
     ),
     "access entry of the type STANDARD": (
-        _replaced(lambda _, one: one["Type"] == "AWS::EKS::AccessEntry", '"EC2_LINUX"', '"STANDARD"'),
+        replaced(lambda _, one: one["Type"] == "AWS::EKS::AccessEntry", '"EC2_LINUX"', '"STANDARD"'),
         ("KarpenterNodeRole-gpu", "not as a node", "EC2_LINUX"),
     ),
     "pool label against its requirement": (
-        _replaced(
+        replaced(
             lambda name, _: "inferenceNodePool" in name,
             '\\"labels\\":{',
             '\\"labels\\":{\\"kubernetes.io/arch\\":\\"arm64\\",',
@@ -123,7 +123,7 @@ BROKEN = {
         ("NodePool", "karpenter.sh/v1", "DependsOn"),
     ),
     "NodePool names a class that is not there": (
-        _replaced(
+        replaced(
             lambda name, _: "NodePool" in name,
             '\\"kind\\":\\"EC2NodeClass\\",\\"name\\":\\"',
             '\\"kind\\":\\"EC2NodeClass\\",\\"name\\":\\"no-',

@@ -20,6 +20,7 @@ class Kube:
         self.lists["/api/v1/pods"] = lists.get("pods", [])
         self.lists["/api/v1/events"] = lists.get("events", [])
         self.lists["/apis/karpenter.sh/v1/nodeclaims"] = lists.get("claims", [])
+        self.lists["/apis/karpenter.sh/v1alpha1/nodeoverlays"] = lists.get("overlays", [])
 
     def items(self, path):
         return self.lists.get(path, [])
@@ -241,6 +242,42 @@ def test_a_workload_whose_pods_the_api_server_refuses_is_told_once_the_refusal_l
     }
     said = f"{named} gpu has no pod: {message}" if told else ""
     assert reason(**{kind: [workload(kind, 1, there)]}, events=[event], **READY) == said
+
+
+OVERLAY = {
+    "metadata": {"name": "inference.1"},
+    "spec": {
+        "requirements": [
+            {"key": "karpenter.sh/nodepool", "operator": "In", "values": ["inference"]},
+            {"key": "karpenter.k8s.aws/instance-gpu-count", "operator": "In", "values": ["1"]},
+        ],
+        "capacity": {"nvidia.com/gpu": "4"},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("capacity", "shown"),
+    [({"nvidia.com/gpu": "1"}, "1 nvidia.com/gpu"), ({"nvidia.com/gpu.shared": "4"}, "4 nvidia.com/gpu.shared")],
+)
+def test_a_node_that_shows_other_gpus_than_karpenter_was_told_of_is_told_with_what_comes_of_it(capacity, shown):
+    assert reason(nodes=[node(capacity)], overlays=[OVERLAY], **READY) == (
+        f"node ip-1 shows {shown}, and NodeOverlay inference.1 tells Karpenter of 4 nvidia.com/gpu: it launches a node for every "
+        "pod that finds no place, for ever; share the GPUs in the device plugin's configuration as the overlay says"
+    )
+
+
+def test_a_node_that_shows_what_its_overlay_says_or_is_of_another_pool_is_no_reason():
+    assert reason(nodes=[node({"nvidia.com/gpu": "4"})], overlays=[OVERLAY], **READY) == ""
+    other = node({"nvidia.com/gpu": "1"}, {"karpenter.sh/nodepool": "other"})
+    assert reason(nodes=[other], overlays=[OVERLAY], **READY) == ""
+
+
+def test_of_several_plugins_the_one_that_is_meant_for_the_node_is_blamed():
+    meant = daemon(nodeSelector={"way": "turns"})
+    meant["metadata"] = {"name": "turns"}
+    others = [daemon(nodeSelector={"way": "none"}), meant, daemon(nodeSelector={"way": "mps"})]
+    assert "DaemonSet turns does not tolerate" in useless(Kube(daemons=others), node(labels={"way": "turns"}))
 
 
 def test_a_useless_node_without_any_plugin_in_the_cluster():

@@ -1,7 +1,8 @@
 import pytest
 from moto.ec2.models.instance_types import INSTANCE_TYPES
 
-from eks_rehearsal.cluster.nodes import _capacity, gpu_count
+from eks_rehearsal.cluster.device_plugin import gpu_count
+from eks_rehearsal.cluster.nodes import _capacity
 from eks_rehearsal.cluster.pods import Controller, Pods, _environment
 
 POD = {"metadata": {"namespace": "kube-system", "name": "karpenter-1"}, "spec": {"nodeName": "ip-1"}}
