@@ -211,6 +211,10 @@ BALANCED_SINCE: Final = Minor(1, 14)
 UNHEALTHY_REASON_SINCE: Final = Minor(1, 15)
 KUBERNETES_LABELS_SINCE: Final = Minor(1, 9)
 BOTTLEROCKET_RAID0_SINCE: Final = Minor(1, 1)
+# The first releases with which fast_start works. AL2023 has the gate from v20250813 on, and with containerd 2.2.3 no pod ever
+# starts until this one (awslabs/amazon-eks-ami#2717). Bottlerocket: bottlerocket.dev, container-runtime-plugins.
+AL2023_FAST_START_SINCE: Final = "v20260512"
+BOTTLEROCKET_FAST_START_SINCE: Final = Version(1, 44, 0)
 # The Bottlerocket release whose documentation first has each way of sharing GPUs: bottlerocket.dev, kubelet-device-plugins.
 BOTTLEROCKET_SHARING_SINCE: Final = {
     "time-slicing": Version(1, 29, 0),

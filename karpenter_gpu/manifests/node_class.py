@@ -49,8 +49,8 @@ def ec2_node_class(
             "httpTokens": "required",
         },
     }
-    if pool.instance_store_policy:
-        spec["instanceStorePolicy"] = pool.instance_store_policy
+    if pool.storage_policy:
+        spec["instanceStorePolicy"] = pool.storage_policy
     if told := user_data(pool):
         spec["userData"] = told
     if pool.tags:
@@ -81,11 +81,13 @@ def _volumes(pool: GpuPool, key_arn: str | None) -> list[dict[str, Any]]:
     must hold the image's snapshot, which is 6 GiB from 1.15 on.
     """
     common = _EBS | ({"kmsKeyID": key_arn} if key_arn else {})
-    ebs: dict[str, Any] = {"volumeSize": f"{pool.root_volume.size_gib}Gi"} | common
-    if pool.root_volume.iops is not None:
-        ebs["iops"] = pool.root_volume.iops
-    if pool.root_volume.throughput_mib is not None:
-        ebs["throughput"] = pool.root_volume.throughput_mib
+    ebs: dict[str, Any] = {"volumeSize": f"{pool.disk.size_gib}Gi"} | common
+    if pool.disk.iops is not None:
+        ebs["iops"] = pool.disk.iops
+    if pool.disk.throughput_mib is not None:
+        ebs["throughput"] = pool.disk.throughput_mib
+    if pool.image_snapshot is not None:
+        ebs["snapshotID"] = pool.image_snapshot
     if pool.ami.family == "Bottlerocket":
         return [
             {"deviceName": "/dev/xvda", "ebs": {"volumeSize": "10Gi"} | common},

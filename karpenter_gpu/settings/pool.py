@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from datetime import timedelta
 from fractions import Fraction
 from typing import Annotated, Any, Final, Literal
@@ -106,6 +106,8 @@ _GP3_MOST_MIB: Final = 2_000
 _GP3_IOPS: Final = 3000
 _GP3_IOPS_PER_GIB: Final = 500
 _GP3_IOPS_PER_MIB: Final = 4
+# What a parallel pull needs, and the baseline's iops carry. Source: amazon-eks-ami nodeadm/doc/examples.md.
+_FAST_MIB: Final = 600
 
 
 @setting
@@ -199,7 +201,15 @@ class GpuPool:
 
         root_volume: Default: 100 GiB.
 
-        instance_store_policy: `RAID0` makes the instance's NVMe the disk for images and pods. Default: it is unused.
+        instance_store_policy: `RAID0` makes the instance's NVMe the disk for images and pods. Default: it is unused, but for
+            `fast_start`.
+
+        fast_start: Pull and unpack the layers of an image in parallel (AL2023 from v20260512, Bottlerocket from 1.44), onto
+            the instance's NVMe where a type has it, else onto a volume of 600 MiB a second, unless `root_volume` says more or
+            less.
+
+        image_snapshot: Snapshot with images in it, from which the volume for images begins; Bottlerocket alone. Make it on a
+            node of the same `fast_start`.
 
         user_data: What the image is told at boot, beside what Karpenter and this package tell it: for AL2023 a MIME document,
             a NodeConfig or a shell script, for AL2 a MIME document or a shell script, for Bottlerocket TOML.
@@ -253,6 +263,8 @@ class GpuPool:
     ami: Ami = AmiAlias(alias=DEFAULT_AMI_ALIAS)
     root_volume: RootVolume = RootVolume()
     instance_store_policy: InstanceStorePolicy | None = None
+    fast_start: bool = False
+    image_snapshot: str | None = None
     user_data: Annotated[str | None, Field(min_length=1)] = None
     http_put_response_hop_limit: Annotated[int, Field(ge=1, le=64)] = 1
     consolidation_policy: ConsolidationPolicy = "WhenEmpty"
@@ -319,6 +331,21 @@ class GpuPool:
         if any(i.usd_per_hour is None for i in self.types):
             return None
         return float(round(self.effective_gpu_limit * self._dearest_gpu_usd, 2))
+
+    @property
+    def disk(self) -> RootVolume:
+        """The disk for images, as fast as they are pulled."""
+        on_nvme = self.storage_policy is not None and all(i.nvme_gb for i in self.types)
+        if self.fast_start and self.root_volume.throughput_mib is None and not on_nvme:
+            return replace(self.root_volume, throughput_mib=_FAST_MIB)
+        return self.root_volume
+
+    @property
+    def storage_policy(self) -> InstanceStorePolicy | None:
+        """What the instance's NVMe is for; with `fast_start` it is for images, unless they come with a snapshot."""
+        has_nvme = any(i.nvme_gb for i in self.types)
+        fast = self.fast_start and has_nvme and self.image_snapshot is None
+        return "RAID0" if fast else self.instance_store_policy
 
     @property
     def _candidates(self) -> tuple[gpus.InstanceType, ...]:
@@ -398,13 +425,45 @@ class GpuPool:
                 yield Fault(
                     "subnet_ids", f"{subnet!r} is not the id of a subnet; ids look like subnet-0123456789abcdef0"
                 )
+        yield from self._start_faults()
         if self.kubelet.pods_per_core is not None and self.ami.family == "Bottlerocket":
             yield Fault("kubelet.pods_per_core", "is not taken by Bottlerocket; use kubelet.max_pods")
         if self.user_data is not None:
-            own = user_data_faults(self.user_data, self.ami.family, {"sharing": self.sharing})
+            given = {"sharing": self.sharing, "fast_start": self.fast_start}
+            own = user_data_faults(self.user_data, self.ami.family, given)
             yield from (fault.under("user_data") for fault in own)
         yield from (fault.under("class_spec") for fault in rest.class_faults(self.class_spec))
         yield from (fault.under("pool_spec") for fault in rest.pool_faults(self.pool_spec))
+
+    def _start_faults(self) -> Iterator[Fault]:
+        # What nodeadm needs to pull in parallel. Source: amazon-eks-ami nodeadm/internal/containerd/config.go, UseSOCISnapshotter.
+        small = [i.name for i in self.types if i.vcpus < 4 or i.memory_gib < 8]
+        if self.fast_start and self.ami.family == "AL2":
+            yield Fault("fast_start", "is nothing that AL2 can do; use an al2023 or bottlerocket alias")
+        elif self.fast_start and self.ami.family == "AL2023" and small:
+            yield Fault(
+                "fast_start",
+                f"does nothing on {', '.join(small)}: AL2023 wants 4 vCPUs and 8 GiB for it; leave the type out",
+            )
+        if self.image_snapshot is None:
+            return
+        where = "image_snapshot"
+        if not is_ec2_id("snap", self.image_snapshot):
+            yield Fault(
+                where, f"{self.image_snapshot!r} is not the id of a snapshot; ids look like snap-0123456789abcdef0"
+            )
+        if self.ami.family != "Bottlerocket":
+            yield Fault(
+                where,
+                f"is of images alone, and {self.ami.family} keeps them on the volume of its system; use a bottlerocket alias, or "
+                "an image of your own with ami.ami_ids",
+            )
+        elif self.instance_store_policy is not None:
+            yield Fault(
+                where,
+                f"{self.image_snapshot} would be read by nobody: with instance_store_policy images are on the instance's NVMe; "
+                "leave one out",
+            )
 
     def _reserved_names(self) -> Iterator[Fault]:
         for key in self.labels:

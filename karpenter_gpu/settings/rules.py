@@ -151,7 +151,7 @@ def role_names_fit(cluster_name: str, karpenter: KarpenterSettings) -> Iterator[
 
 def pool_fits(pool: GpuPool, kubernetes: Minor, karpenter: KarpenterSettings, region: str | None) -> Iterator[Fault]:
     """What one pool demands of the versions and the region, under `pools.<name>`."""
-    for rule in (_ami_fits, _gates_open, _sharing_fits, _fields_exist):
+    for rule in (_ami_fits, _gates_open, _sharing_fits, _start_fits, _fields_exist):
         yield from (fault.under(f"pools.{pool.name}") for fault in rule(pool, kubernetes, karpenter.release, karpenter))
     yield from (fault.under(f"pools.{pool.name}") for fault in _region_is_known(pool, region))
 
@@ -290,6 +290,25 @@ def _sharing_fits(pool: GpuPool, _: Minor, __: Version, ___: KarpenterSettings) 
         )
 
 
+def _start_fits(pool: GpuPool, _: Minor, __: Version, ___: KarpenterSettings) -> Iterator[Fault]:
+    """An older image does not know how to pull in parallel, or hangs."""
+    ami = pool.ami
+    if not pool.fast_start or not isinstance(ami, AmiAlias) or ami.release == "latest":
+        return
+    oldest = compat.BOTTLEROCKET_FAST_START_SINCE
+    if ami.alias_family == "al2023" and ami.release < compat.AL2023_FAST_START_SINCE:
+        yield Fault(
+            "fast_start",
+            f"can keep every pod of {ami.alias} from starting, which al2023@{compat.AL2023_FAST_START_SINCE} mended; use a later "
+            "release, or leave it out",
+        )
+    elif ami.numbered is not None and ami.numbered < oldest:
+        yield Fault(
+            "fast_start",
+            f"is not in {ami.alias}: pulling in parallel came with {oldest}; use bottlerocket@{oldest} or later, or leave it out",
+        )
+
+
 def plugin_can_share(pool: GpuPool, plugin: DevicePlugin) -> Iterator[Fault]:
     """Where another plugin runs, it is that which would have to share."""
     if pool.sharing is not None and pool.ami.family != "Bottlerocket" and not plugin.enabled:
@@ -307,12 +326,12 @@ def _fields_exist(pool: GpuPool, _: Minor, release: Version, __: KarpenterSettin
             f"Karpenter {release} does not know Balanced, which came with {compat.BALANCED_SINCE}; use WhenEmpty",
         )
     if (
-        pool.instance_store_policy is not None
+        pool.storage_policy is not None
         and pool.ami.family == "Bottlerocket"
         and release.line < compat.BOTTLEROCKET_RAID0_SINCE
     ):
         yield Fault(
-            "instance_store_policy",
+            "instance_store_policy" if pool.instance_store_policy else "fast_start",
             f"Karpenter {release} counts the NVMe of a Bottlerocket node and does not use it; use Karpenter "
             f"{compat.BOTTLEROCKET_RAID0_SINCE} or later, or leave it out",
         )
@@ -339,6 +358,8 @@ _OPEN_DOMAINS = ("node.kubernetes.io", "node-restriction.kubernetes.io")
 
 def _region_is_known(pool: GpuPool, region: str | None) -> Iterator[Fault]:
     bound = {"zones": ", ".join(pool.zones), "subnet_ids": ", ".join(pool.subnet_ids)}
+    if pool.image_snapshot is not None:
+        bound["image_snapshot"] = pool.image_snapshot
     if isinstance(pool.ami, AmiIds):
         bound["ami.ami_ids"] = ", ".join(pool.ami.ami_ids)
     yield from _of_one_region(bound, region)
@@ -701,7 +722,13 @@ def pool_warnings(pool: GpuPool) -> Iterator[tuple[str, str]]:
         )
     if isinstance(ami, AmiAlias):
         yield from _release_warnings(pool, ami)
-    if pool.root_volume.size_gib < 100 and pool.instance_store_policy is None:
+    elif pool.fast_start:
+        first = f"al2023@{compat.AL2023_FAST_START_SINCE}, or Bottlerocket {compat.BOTTLEROCKET_FAST_START_SINCE}"
+        yield (
+            f"{pool.name}-fast-start",
+            f"pool {pool.name!r}: fast_start keeps every pod from starting on an image older than {first}; check yours",
+        )
+    if pool.root_volume.size_gib < 100 and pool.storage_policy is None:
         yield (
             f"{pool.name}-disk",
             (

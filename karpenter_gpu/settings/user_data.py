@@ -40,6 +40,11 @@ _KARPENTERS_NODE_CONFIG: Final[Mapping[_Path, str]] = {
 # Setting -> what is then not there to be set, in either form.
 _OF_SETTINGS: Final[Mapping[str, tuple[_Path, ...]]] = {
     "sharing": (("settings", "kubelet-device-plugins"),),
+    "fast_start": (
+        ("settings", "container-runtime", "snapshotter"),
+        ("settings", "container-runtime-plugins"),
+        ("spec", "featureGates", "FastImagePull"),
+    ),
 }
 
 
