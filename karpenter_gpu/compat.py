@@ -221,6 +221,8 @@ BOTTLEROCKET_SHARING_SINCE: Final = {
     "mig": Version(1, 34, 0),
     "mps": Version(1, 54, 0),
 }
+CAPACITY_BLOCKS_SINCE: Final = Minor(1, 6)
+RESERVATION_MATCH_SINCE: Final = Minor(1, 8)
 WEBHOOKS_UNTIL: Final = Minor(1, 1)
 FALSE_IGNORE_DRA_SINCE: Final = Minor(1, 15)
 

@@ -469,8 +469,13 @@ def test_outputs_say_what_to_do_next(default):
     assert all(len(value) <= 1024 for value in outputs.values())
 
 
+def warnings_of(shape):
+    scopes = shape.stack.node.find_all()
+    return [one.data for scope in scopes for one in scope.node.metadata if one.type == "aws:cdk:warning"]
+
+
 def test_a_warning_for_each_thing_that_aws_no_longer_offers(walkthrough):
-    messages = [entry.data for entry in walkthrough.stack.node.metadata if entry.type == "aws:cdk:warning"]
+    messages = warnings_of(walkthrough)
     assert "karpenter-gpu:kubernetes-gone" in messages[0]
     assert [message.partition(" [ack")[0] for message in messages] == [
         "EKS has created no clusters of Kubernetes 1.30 since 2026-07-23: this template cannot be deployed to AWS",
@@ -480,7 +485,7 @@ def test_a_warning_for_each_thing_that_aws_no_longer_offers(walkthrough):
 
 
 def test_the_default_profile_warns_of_nothing(default):
-    assert [entry.data for entry in default.stack.node.metadata if entry.type == "aws:cdk:warning"] == []
+    assert warnings_of(default) == []
 
 
 def test_account_and_region_of_the_stage_are_the_stacks():

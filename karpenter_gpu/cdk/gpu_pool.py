@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from aws_cdk import CfnTag, Stack, Validations
+from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct, IDependable
 
+from karpenter_gpu import labels
 from karpenter_gpu.cdk.drain import Drain
 from karpenter_gpu.cdk.target import Target, path_of
 from karpenter_gpu.manifests.node_class import ec2_node_class
 from karpenter_gpu.manifests.node_overlay import node_overlays
 from karpenter_gpu.manifests.node_pool import node_pool
-from karpenter_gpu.settings import AmiParameter, GpuPool
+from karpenter_gpu.settings import AmiParameter, GpuPool, NewReservation, rules
 
 
 class GpuPoolManifests(Construct):
@@ -57,11 +60,14 @@ class GpuPoolManifests(Construct):
         overwrite: bool,
     ) -> None:
         super().__init__(scope, id)
+        for about, warning in rules.pool_warnings(pool):
+            Validations.of(self).add_warning(f"karpenter-gpu:{about}", warning)
         parameter_ami_id = None
         if isinstance(pool.ami, AmiParameter):
             parameter_ami_id = ssm.StringParameter.value_for_typed_string_parameter_v2(
                 self, pool.ami.ssm_parameter, ssm.ParameterValueType.AWS_EC2_IMAGE_ID
             )
+        self.reservations = [self._reservation(made, pool.name, cluster.name) for made in pool.reserve]
         documents = {
             "NodeClass": ec2_node_class(
                 pool,
@@ -71,6 +77,7 @@ class GpuPoolManifests(Construct):
                 parameter_ami_id=parameter_ami_id,
                 instance_profile=instance_profile,
                 volume_key_arn=volume_key_arn,
+                made_reservations=[made.ref for made in self.reservations],
             ),
             "NodePool": node_pool(pool),
         }
@@ -87,3 +94,34 @@ class GpuPoolManifests(Construct):
         for overlay in map(made.__getitem__, overlays):
             overlay.node.add_dependency(self.node_class)
             self.node_pool.node.add_dependency(overlay)
+
+    def _reservation(self, made: NewReservation, pool: str, cluster: str) -> ec2.CfnCapacityReservation:
+        """One reservation, named by what cannot be changed of it: any other order of the list leaves it alone.
+
+        It waits for nothing, so that a deployment for which EC2 has no capacity fails before it has made much.
+        """
+        stack = Stack.of(self)
+        tags = {
+            **stack.tags.tag_values(),
+            "Name": f"{cluster}-{pool}",
+            labels.cluster_tag(cluster): "owned",
+            labels.NODEPOOL: pool,
+            labels.MADE_BY_TAG: stack.stack_name,
+        }
+        return ec2.CfnCapacityReservation(
+            self,
+            f"Reservation-{made.instance_type}-{made.zone}",
+            instance_type=made.instance_type,
+            instance_platform="Linux/UNIX",
+            availability_zone=made.zone,
+            instance_count=made.count,
+            instance_match_criteria="targeted",
+            end_date_type="limited" if made.ends else "unlimited",
+            end_date=made.ends.strftime("%Y-%m-%dT%H:%M:%SZ") if made.ends else None,
+            tag_specifications=[
+                ec2.CfnCapacityReservation.TagSpecificationProperty(
+                    resource_type="capacity-reservation",
+                    tags=[CfnTag(key=key, value=value) for key, value in tags.items()],
+                )
+            ],
+        )

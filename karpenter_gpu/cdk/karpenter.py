@@ -356,11 +356,11 @@ class Karpenter(Construct):
 
     def _zone_faults(self, pool: GpuPool) -> Iterator[Fault]:
         there = self._discovery.zones
-        for zone in pool.zones if there and not pool.subnet_ids else ():
+        for where, zone in pool.placed if there and not pool.subnet_ids else ():
             # One of another region has its own sentence.
             if zone not in there and zone.startswith(there[0][:-1]):
                 zones = ", ".join(dict.fromkeys(there))
-                yield Fault("zones", f"{zone!r} has no subnet of the nodes, whose zones are {zones}; use one of these")
+                yield Fault(where, f"{zone!r} has no subnet of the nodes, whose zones are {zones}; use one of these")
 
     @property
     def follow_destroy(self) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from karpenter_gpu.manifests.user_data import user_data
-from karpenter_gpu.settings import AmiAlias, AmiIds, GpuPool
+from karpenter_gpu.settings import AmiAlias, AmiIds, GpuPool, ReservationById, ReservationsByTags
 from karpenter_gpu.settings.chart import merged
 
 
@@ -19,6 +19,7 @@ def ec2_node_class(
     parameter_ami_id: str | None = None,
     instance_profile: str | None = None,
     volume_key_arn: str | None = None,
+    made_reservations: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The class of one pool.
 
@@ -33,7 +34,9 @@ def ec2_node_class(
 
         parameter_ami_id: What the pool's `AmiParameter` holds; only for such a pool.
 
-    Source: EC2NodeClass CRD, v1.0.1 to v1.15.1; every field here exists in all of them.
+        made_reservations: Ids of the reservations that were made for the pool.
+
+    Source: EC2NodeClass CRD, v1.0.1 to v1.15.1; what a pool without reservations has exists in all of them.
     """
     spec: dict[str, Any] = {
         **({"instanceProfile": instance_profile} if instance_profile else {"role": role}),
@@ -53,6 +56,8 @@ def ec2_node_class(
         spec["instanceStorePolicy"] = pool.storage_policy
     if told := user_data(pool):
         spec["userData"] = told
+    if reservations := [*map(_reservation_term, pool.reservations), *({"id": id} for id in made_reservations)]:
+        spec["capacityReservationSelectorTerms"] = reservations
     if pool.tags:
         spec["tags"] = dict(pool.tags)
     if kubelet := pool.kubelet.rendered():
@@ -72,6 +77,13 @@ def _ami_terms(pool: GpuPool, parameter_ami_id: str | None) -> list[dict[str, st
         return [{"id": ami} for ami in pool.ami.ami_ids]
     assert parameter_ami_id is not None
     return [{"id": parameter_ami_id}]
+
+
+def _reservation_term(one: ReservationById | ReservationsByTags) -> dict[str, Any]:
+    if isinstance(one, ReservationById):
+        return {"id": one.id}
+    said = {"tags": dict(one.tags), "ownerID": one.owner, "instanceMatchCriteria": one.match}
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def _volumes(pool: GpuPool, key_arn: str | None) -> list[dict[str, Any]]:

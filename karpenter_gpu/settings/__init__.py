@@ -23,6 +23,13 @@ from karpenter_gpu.settings.pool import (
     Taint,
     TaintEffect,
 )
+from karpenter_gpu.settings.reservations import (
+    RESERVED,
+    NewReservation,
+    ReservationById,
+    ReservationMatch,
+    ReservationsByTags,
+)
 from karpenter_gpu.settings.sharing import MPS, TIME_SLICING, MigProfile, MigSharing, Sharing, SharingStrategy
 
 __all__ = [
@@ -31,6 +38,7 @@ __all__ = [
     "NEVER",
     "ON_DEMAND",
     "POD_IDENTITY",
+    "RESERVED",
     "SPOT",
     "TIME_SLICING",
     "AmiAlias",
@@ -57,8 +65,12 @@ __all__ = [
     "MigProfile",
     "MigSharing",
     "NewCluster",
+    "NewReservation",
     "NewVpc",
     "Platform",
+    "ReservationById",
+    "ReservationMatch",
+    "ReservationsByTags",
     "RootVolume",
     "Sharing",
     "SharingStrategy",

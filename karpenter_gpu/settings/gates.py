@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from karpenter_gpu.settings.karpenter import KarpenterSettings
 from karpenter_gpu.settings.pool import GpuPool
+from karpenter_gpu.settings.reservations import RESERVED
 
 
 class Need(NamedTuple):
@@ -34,6 +35,9 @@ def needs(pool: GpuPool) -> Iterator[Need]:
     if pool.has_fractional_types:
         families = ", ".join(sorted({kind.family for kind in pool.types if kind.is_fractional}))
         yield Need("node_overlay", "", f"EC2 counts no GPU on {families}", f"leave {families} out")
+    if RESERVED in pool.capacity_types:
+        why = "Karpenter uses no reservations unless it is told to"
+        yield Need("reserved_capacity", "capacity_types", why, "leave 'reserved' out")
     if pool.sharing is not None:
         yield Need("node_overlay", "sharing", "EC2 counts a shared GPU as one", "leave it out")
 

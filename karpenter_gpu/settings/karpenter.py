@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import field
+from dataclasses import field, fields
 from datetime import timedelta
 from typing import Any, ClassVar, Final, Literal
 
-from karpenter_gpu.compat import DEFAULT_KARPENTER, FEATURE_GATES
+from karpenter_gpu.compat import DEFAULT_KARPENTER
 from karpenter_gpu.errors import Fault
 from karpenter_gpu.settings import rest
 from karpenter_gpu.settings._setting import setting
@@ -55,7 +55,8 @@ class FeatureGates:
 
         node_repair: Replace nodes whose conditions say they are broken (1.1).
 
-        reserved_capacity: Use On-Demand Capacity Reservations (1.3).
+        reserved_capacity: Use reservations (1.3; on from 1.6); set by pools that have some. Off, instances may use open
+            reservations without being told to, as EC2 has it by itself.
 
         node_overlay: Correct what Karpenter believes of instance types (1.7); fractional GPUs need it.
 
@@ -96,7 +97,7 @@ class FeatureGates:
 
     def chosen(self) -> dict[str, bool]:
         """The gates a user has set."""
-        said = {gate: getattr(self, gate) for gate in FEATURE_GATES}
+        said = {gate.name: getattr(self, gate.name) for gate in fields(self)}
         return {gate: value for gate, value in said.items() if value is not None}
 
 

@@ -75,14 +75,16 @@ class Platform:
         return self.stack_name or f"eks-gpu-{self.cluster.name.replace('_', '-')}"
 
     def warnings(self, today: date | None = None) -> tuple[tuple[str, str], ...]:
-        """Sentences for what is allowed and may still surprise, each with a short name that stays the same."""
+        """Sentences for what is allowed and may still surprise, each with a short name that stays the same.
+
+        Those about a pool come with the pool, wherever it is added: `rules.pool_warnings`.
+        """
         return (
             *rules.region_warnings(self.region),
             *rules.arn_warnings(self, self.account),
             *rules.kubernetes_warnings(self.cluster, today or rules.today()),
             *(rules.new_cluster_warnings(self.cluster, self.region) if isinstance(self.cluster, NewCluster) else ()),
             *rules.karpenter_warnings(self.karpenter),
-            *(warning for pool in self.pools for warning in rules.pool_warnings(pool)),
         )
 
 

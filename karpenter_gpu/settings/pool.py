@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field
 from karpenter_gpu import gpus, labels
 from karpenter_gpu.compat import DEFAULT_AMI_ALIAS
 from karpenter_gpu.errors import Fault
-from karpenter_gpu.settings import rest
+from karpenter_gpu.settings import reservations, rest
 from karpenter_gpu.settings._setting import setting
 from karpenter_gpu.settings._types import (
     NEVER,
@@ -32,13 +32,14 @@ from karpenter_gpu.settings._types import (
 from karpenter_gpu.settings.ami import Ami, AmiAlias
 from karpenter_gpu.settings.cron import cron_problem
 from karpenter_gpu.settings.kubelet import Kubelet
+from karpenter_gpu.settings.reservations import NewReservation, Reservation, ReservationById
 from karpenter_gpu.settings.sharing import AnySharing, sharing_faults
 from karpenter_gpu.settings.user_data import user_data_faults
 
 SPOT: Final = "spot"
 ON_DEMAND: Final = "on-demand"
 
-CapacityType = Literal["spot", "on-demand"]
+CapacityType = Literal["reserved", "spot", "on-demand"]
 Architecture = Literal["amd64", "arm64"]
 TaintEffect = Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
 ConsolidationPolicy = Literal["WhenEmpty", "WhenEmptyOrUnderutilized", "Balanced"]
@@ -177,7 +178,12 @@ class GpuPool:
 
         architecture: `amd64`, or `arm64` for g5g.
 
-        capacity_types: Spot is tried first where both are allowed.
+        capacity_types: Tried in the order reserved, spot, on-demand, whatever the order here. `reserved` needs
+            Karpenter 1.3. A pod that selects one of them never gets another.
+
+        reservations: Reservations that exist and that the pool may use, each by its id, or several by their tags.
+
+        reserve: Reservations that the stack makes for the pool, billed from then on.
 
         zones: Zone names of the stack's region. Default: every zone with a node subnet.
 
@@ -253,6 +259,8 @@ class GpuPool:
     gpu_counts: Distinct[Annotated[int, Field(ge=1)]] = default(())
     architecture: Architecture = "amd64"
     capacity_types: Annotated[Distinct[CapacityType], Field(min_length=1)] = default((SPOT, ON_DEMAND))
+    reservations: Many[Reservation] = default(())
+    reserve: Many[NewReservation] = default(())
     zones: Distinct[str] = default(())
     gpu_limit: Annotated[int | None, Field(ge=0, le=100_000)] = None
     hourly_limit_usd: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = None
@@ -290,9 +298,10 @@ class GpuPool:
                 yield from sharing_faults(self.sharing, self.types, self.ami.family)
         else:
             yield Fault("", f"no instance type is left that meets {self._constraints}; loosen one of them")
+        yield from reservations.faults(self)
         if self.expire_after == timedelta(0):
             yield Fault("expire_after", "0s would end every node as soon as it exists; give an age, or 'Never'")
-        if self.gpu_limit is None and self.hourly_limit_usd is None:
+        if not self.has_ceiling:
             yield Fault("", "has no ceiling, so one wrong workload could launch without end; give gpu_limit, or "
                         "hourly_limit_usd")  # fmt: skip
         elif self.types and self.gpu_limit != 0:
@@ -316,6 +325,24 @@ class GpuPool:
     def pods_per_gpu(self) -> int:
         """How many pods a GPU takes that ask for one."""
         return 1 if self.sharing is None else self.sharing.shares_of(self.types[0])
+
+    @property
+    def has_ceiling(self) -> bool:
+        """Whether a user has stated one, without which there is no pool."""
+        return self.gpu_limit is not None or self.hourly_limit_usd is not None
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """The ids of its Capacity Blocks."""
+        return tuple(one.id for one in self.reservations if isinstance(one, ReservationById) and one.capacity_block)
+
+    @property
+    def placed(self) -> tuple[tuple[str, str], ...]:
+        """Every zone that the pool names, each behind the setting that does."""
+        return (
+            *(("zones", zone) for zone in self.zones),
+            *(("reserve", made.zone) for made in self.reserve),
+        )
 
     @property
     def effective_gpu_limit(self) -> int:

@@ -23,6 +23,7 @@ CLASS_OWNED: Final[Mapping[_Path, str]] = {
     ("amiSelectorTerms",): "ami says it",
     ("subnetSelectorTerms",): "subnet_ids says it",
     ("securityGroupSelectorTerms",): "the cluster's node security groups are put there",
+    ("capacityReservationSelectorTerms",): "reservations and reserve say it",
     ("blockDeviceMappings",): "root_volume and karpenter.volume_key_arn say it",
     ("metadataOptions",): "http_put_response_hop_limit says what may change of it",
     ("instanceStorePolicy",): "instance_store_policy says it",

@@ -15,6 +15,7 @@ from typing import Final
 
 from karpenter_gpu import compat, instance_types, labels
 from karpenter_gpu.errors import Fault
+from karpenter_gpu.gpus import PRICES_DATED, PRICES_REGION
 from karpenter_gpu.settings.ami import AmiAlias, AmiIds, AmiParameter
 from karpenter_gpu.settings.chart import REPLICAS
 from karpenter_gpu.settings.cluster import ExistingVpc, NewCluster, NewVpc
@@ -23,6 +24,7 @@ from karpenter_gpu.settings.existing import ExistingCluster
 from karpenter_gpu.settings.gates import needs
 from karpenter_gpu.settings.karpenter import POD_IDENTITY, KarpenterSettings, role_name_faults
 from karpenter_gpu.settings.pool import GpuPool
+from karpenter_gpu.settings.reservations import ReservationById, ReservationsByTags
 from karpenter_gpu.settings.sharing import Sharing
 from karpenter_gpu.versions import Minor, Version
 
@@ -151,7 +153,7 @@ def role_names_fit(cluster_name: str, karpenter: KarpenterSettings) -> Iterator[
 
 def pool_fits(pool: GpuPool, kubernetes: Minor, karpenter: KarpenterSettings, region: str | None) -> Iterator[Fault]:
     """What one pool demands of the versions and the region, under `pools.<name>`."""
-    for rule in (_ami_fits, _gates_open, _sharing_fits, _start_fits, _fields_exist):
+    for rule in (_ami_fits, _gates_open, _sharing_fits, _start_fits, _fields_exist, _reservations_exist):
         yield from (fault.under(f"pools.{pool.name}") for fault in rule(pool, kubernetes, karpenter.release, karpenter))
     yield from (fault.under(f"pools.{pool.name}") for fault in _region_is_known(pool, region))
 
@@ -319,6 +321,22 @@ def plugin_can_share(pool: GpuPool, plugin: DevicePlugin) -> Iterator[Fault]:
         )
 
 
+def _reservations_exist(pool: GpuPool, _: Minor, release: Version, __: KarpenterSettings) -> Iterator[Fault]:
+    """What a Karpenter knows of reservations, and what the day is."""
+    matched = any(isinstance(one, ReservationsByTags) and one.match for one in pool.reservations)
+    for where, is_used, since in (
+        ("capacity_block", bool(pool.blocks), compat.CAPACITY_BLOCKS_SINCE),
+        ("match", matched, compat.RESERVATION_MATCH_SINCE),
+    ):
+        if is_used and release.line < since:
+            yield Fault(
+                f"reservations.{where}", f"came with Karpenter {since}, and this is {release}; use that or later"
+            )
+    for made in pool.reserve:
+        if made.ends is not None and made.ends.date() < today():
+            yield Fault("reserve.until", f"{made.until} has passed; give a later time, or leave the reservation out")
+
+
 def _fields_exist(pool: GpuPool, _: Minor, release: Version, __: KarpenterSettings) -> Iterator[Fault]:
     if pool.consolidation_policy == "Balanced" and release.line < compat.BALANCED_SINCE:
         yield Fault(
@@ -357,14 +375,18 @@ _OPEN_DOMAINS = ("node.kubernetes.io", "node-restriction.kubernetes.io")
 
 
 def _region_is_known(pool: GpuPool, region: str | None) -> Iterator[Fault]:
-    bound = {"zones": ", ".join(pool.zones), "subnet_ids": ", ".join(pool.subnet_ids)}
-    if pool.image_snapshot is not None:
-        bound["image_snapshot"] = pool.image_snapshot
+    bound = {
+        "zones": ", ".join(pool.zones),
+        "reservations": ", ".join(one.id for one in pool.reservations if isinstance(one, ReservationById)),
+        "reserve": ", ".join(made.zone for made in pool.reserve),
+        "subnet_ids": ", ".join(pool.subnet_ids),
+        "image_snapshot": pool.image_snapshot or "",
+    }
     if isinstance(pool.ami, AmiIds):
         bound["ami.ami_ids"] = ", ".join(pool.ami.ami_ids)
     yield from _of_one_region(bound, region)
-    for zone in pool.zones:
-        yield from zone_is_of(zone, region, "zones")
+    for where, zone in pool.placed:
+        yield from zone_is_of(zone, region, where)
     for key in (labels.REGION, "failure-domain.beta.kubernetes.io/region"):
         if region is not None and pool.labels.get(key, region) != region:
             yield Fault(
@@ -414,17 +436,18 @@ def pools_reach_the_network(pools: Iterable[GpuPool], cluster: NewCluster) -> It
     """Nodes go where the VPC has subnets."""
     there = cluster.network.availability_zones
     for pool in pools:
-        if pool.zones and not there:
+        for where in dict(pool.placed) if not there else ():
+            zones = ", ".join(zone for setting, zone in pool.placed if setting == where)
             yield Fault(
-                f"pools.{pool.name}.zones",
-                f"{', '.join(pool.zones)} may have no subnet: the VPC is made in whichever zones of the region come first; "
+                f"pools.{pool.name}.{where}",
+                f"{zones} may have no subnet: the VPC is made in whichever zones of the region come first; "
                 "name its zones in cluster.network.availability_zones (those it has, if the cluster exists), or leave "
-                "zones out",
+                f"{where} out",
             )
-        for zone in pool.zones:
+        for where, zone in pool.placed:
             if there and zone not in there:
                 yield Fault(
-                    f"pools.{pool.name}.zones",
+                    f"pools.{pool.name}.{where}",
                     f"{zone!r} has no subnet of the cluster's network, whose zones are {', '.join(there)}; use one of these",
                 )
 
@@ -653,14 +676,6 @@ def kubernetes_warnings(cluster: NewCluster | ExistingCluster, today: date) -> I
         )
 
 
-# Gates that no setting of a pool goes with -> what does.
-_GATES_OF_OTHERS: Final = {
-    "reserved_capacity": "EC2NodeClasses with capacityReservationSelectorTerms and NodePools with the capacity type reserved",
-    "static_capacity": "NodePools with replicas",
-    "node_class_cel": "EC2NodeClasses with expressions in their kubelet settings",
-}
-
-
 def karpenter_warnings(karpenter: KarpenterSettings) -> Iterator[tuple[str, str]]:
     """What a person should know of the Karpenter they asked for."""
     release = karpenter.release
@@ -671,12 +686,6 @@ def karpenter_warnings(karpenter: KarpenterSettings) -> Iterator[tuple[str, str]
             "karpenter-unsupported",
             f"Karpenter {release.line} is no longer supported upstream; {', '.join(supported)} are",
         )
-    for gate, what in _GATES_OF_OTHERS.items():
-        if getattr(karpenter.feature_gates, gate):
-            yield (
-                f"{gate.replace('_', '-')}-unused",
-                f"karpenter.feature_gates.{gate}: no pool of this package can use it; it is for {what} of your own alone",
-            )
     if release.patch > row.latest_patch:
         yield (
             "karpenter-newer",
@@ -712,8 +721,39 @@ def _release_warnings(pool: GpuPool, ami: AmiAlias) -> Iterator[tuple[str, str]]
         )
 
 
+def _reservation_warnings(pool: GpuPool) -> Iterator[tuple[str, str]]:
+    """What reservations cost, and who never gets them."""
+    for made in pool.reserve:
+        cost = "an unknown price" if made.usd_per_hour is None else f"${made.usd_per_hour:.2f}"
+        yield (
+            f"{pool.name}-reserve-{made.instance_type}-{made.zone}",
+            (
+                f"pool {pool.name!r}: reserve of {made.count} {made.instance_type} in {made.zone} costs {cost} an hour from the "
+                f"moment it exists, used or not, {f'until {made.until}' if made.until else 'until it is taken out here'} "
+                f"(on-demand price of {PRICES_REGION}, {PRICES_DATED})"
+            ),
+        )
+    if pool.reservations or pool.reserve:
+        yield (
+            f"{pool.name}-reserved",
+            (
+                f"pool {pool.name!r}: pods that select {labels.CAPACITY_TYPE} on-demand or spot never use its reservations; and "
+                "open reservations that no pool names are used by no node of Karpenter's"
+            ),
+        )
+    if pool.blocks and pool.termination_grace_period is None:
+        yield (
+            f"{pool.name}-block",
+            (
+                f"pool {pool.name!r}: pods that may not be evicted stay until EC2 takes the nodes of {pool.blocks[0]} away, some 30 "
+                "minutes before it ends; give termination_grace_period 9m to end them in order"
+            ),
+        )
+
+
 def pool_warnings(pool: GpuPool) -> Iterator[tuple[str, str]]:
     """What a person should know of a pool that is allowed all the same."""
+    yield from _reservation_warnings(pool)
     ami = pool.ami
     if ami.family == "AL2":
         yield (

@@ -77,8 +77,8 @@ def test_what_helm_would_drop_is_carried_as_text(version, key, given, carried):
 
 
 def test_gates_are_passed_as_chosen():
-    found = values(feature_gates=FeatureGates(node_repair=True, reserved_capacity=False))
-    assert found["settings"]["featureGates"] == {"nodeRepair": True, "reservedCapacity": False}
+    found = values(feature_gates=FeatureGates(node_repair=True, node_overlay=False))
+    assert found["settings"]["featureGates"] == {"nodeRepair": True, "nodeOverlay": False}
     found = values(version="1.15.1", feature_gates=FeatureGates(dra_efa=True))
     assert found["settings"]["awsFeatureGates"] == {"draEFA": True}
 

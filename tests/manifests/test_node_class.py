@@ -113,5 +113,5 @@ def test_the_rest_of_a_class_is_merged_with_what_its_settings_say():
 
 def test_all_that_a_class_has_from_its_settings_is_refused_beside_them():
     everything = replace(POOL, instance_store_policy="RAID0", tags={"a": "b"}, user_data="#!/bin/sh")
-    found = set(spec(everything)) | set(spec(everything, instance_profile="Nodes"))
+    found = set(spec(everything, made_reservations=["cr-0a"])) | set(spec(everything, instance_profile="Nodes"))
     assert found == {path[0] for path in CLASS_OWNED} - {"kubelet"}

@@ -6,6 +6,7 @@ import pytest
 
 import karpenter_gpu
 from karpenter_gpu import InvalidSettings, platform_from_context
+from karpenter_gpu.settings import rules
 
 VALUES = [
     *(
@@ -69,6 +70,11 @@ PATHS = [
     *(f"pools.inference.sharing.{name}" for name in ("strategy", "replicas", "mig_profile")),
     "cluster.addon_values.vpc-cni",
     *(f"pools.inference.budgets.0.{field.name}" for field in dataclasses.fields(karpenter_gpu.Budget)),
+    *(
+        f"pools.inference.reservations.0.{name}"
+        for name in ("id", "capacity_block", "tags", "tags.team", "owner", "match")
+    ),
+    *(f"pools.inference.reserve.0.{field.name}" for field in dataclasses.fields(karpenter_gpu.NewReservation)),
     *(f"pools.inference.taints.0.{field.name}" for field in dataclasses.fields(karpenter_gpu.Taint)),
     *(f"pools.inference.ami.{name}" for name in ("alias", "ssm_parameter", "ami_ids", "family")),
     *(
@@ -102,12 +108,16 @@ PATHS = [
 
 
 SMALL = {
-    "cluster": {"name": "gpu"},
+    "region": "eu-west-1",
+    "cluster": {"name": "gpu", "network": {"availability_zones": ["eu-west-1a", "eu-west-1b"]}},
     "pools": [
         {
             "name": "inference",
             "gpu_names": ["l4"],
             "gpu_limit": 8,
+            "capacity_types": ["reserved", "on-demand"],
+            "reservations": [{"id": "cr-0a"}],
+            "reserve": [{"instance_type": "g6.xlarge", "zone": "eu-west-1a", "count": 1}],
             "taints": [{"key": "a"}],
             "budgets": [{"nodes": "1"}],
             "ami": {"alias": "al2023@v20260714"},
@@ -124,7 +134,8 @@ def sentences(path, value):
         return [fault.problem for fault in error.faults]
     for pool in made.pools:
         _ = pool.worst_case_usd_per_hour, pool.types
-    return [warning for _, warning in made.warnings()]
+    warnings = (*made.warnings(), *(one for pool in made.pools for one in rules.pool_warnings(pool)))
+    return [warning for _, warning in warnings]
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -141,7 +141,7 @@ def test_a_pool_of_unpriced_types_has_no_worst_case():
             "labels: node.kubernetes.io/windows-build=10 contradicts",
         ),
         ({"labels": {"topology.ebs.csi.aws.com/zone": "x"}}, "labels: 'topology.ebs.csi.aws.com/zone' belongs to"),
-        ({"capacity_types": ("sport",)}, "capacity_types: 'sport' is not one of 'spot' or 'on-demand'"),
+        ({"capacity_types": ("sport",)}, "capacity_types: 'sport' is not one of 'reserved', 'spot' or 'on-demand'"),
         ({"capacity_types": ()}, "capacity_types: has 0 members and needs 1 at least"),
         (
             {"instance_families": ("g5",)},

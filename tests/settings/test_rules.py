@@ -360,13 +360,6 @@ def test_a_label_of_another_region_is_refused():
     assert fit(pool(labels={"topology.kubernetes.io/region": "eu-west-1"})) == []
 
 
-@pytest.mark.parametrize("gate", ["reserved_capacity", "static_capacity"])
-def test_a_gate_that_no_pool_can_use_is_warned_of(gate):
-    warnings = dict(rules.karpenter_warnings(KarpenterSettings(feature_gates=FeatureGates(**{gate: True}))))
-    assert "no pool of this package can use it" in warnings[f"{gate.replace('_', '-')}-unused"]
-    assert list(rules.karpenter_warnings(KarpenterSettings(feature_gates=FeatureGates(**{gate: False})))) == []
-
-
 def test_labels_under_node_restriction_are_legal_in_every_version():
     labelled = pool(labels={"team.node-restriction.kubernetes.io/a": "b"})
     assert fit(labelled, "1.30", KarpenterSettings(version="1.0.14")) == []
