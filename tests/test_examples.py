@@ -42,6 +42,7 @@ def test_every_example_with_one_cluster_is_a_form_of_cluster():
     assert set(EXAMPLES) - {form.example for form in FORMS} == {
         "from_cdk_eks_karpenter",
         "many_clusters",
+        "fast_start",
         "many_pools",
         "shared_gpus",
     }
