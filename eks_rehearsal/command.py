@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import shlex
 import signal
@@ -24,11 +25,28 @@ from eks_rehearsal.timeline import Moment
 if TYPE_CHECKING:  # With these comes moto: --help need not wait for it.
     from eks_rehearsal.account import Account
     from eks_rehearsal.iam.evaluator import Policy
-    from eks_rehearsal.stories import Story
+    from eks_rehearsal.stories import DestroyStory, Story
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 # Those of STORIES, in that order.
 NAMES = ("scale", "pools", "interruption", "plugin", "ceiling", "sharing", "upgrade")
+# Those of DESTROYS, in that order.
+DESTROYS = tuple(
+    f"destroy-{name}"
+    for name in (
+        "no-api",
+        "no-controller",
+        "no-nodes",
+        "do-not-disrupt",
+        "budget",
+        "pods",
+        "interfaces",
+        "slow",
+        "throttled",
+        "cancelled",
+        "never-initialized",
+    )
+)
 STYLES = {
     "story": "bold",
     "stack": "dim",
@@ -49,7 +67,10 @@ def command(
     assembly: Annotated[Path, typer.Argument(help="What `cdk synth` wrote.")] = Path("cdk.out"),
     story: Annotated[
         list[str] | None,
-        typer.Option(help=f"Play this story alone; may be given more than once: {', '.join(NAMES)}."),
+        typer.Option(
+            help=f"Play this story alone; may be given more than once: {', '.join(NAMES)}; and of what goes wrong in a destroy, "
+            f"played only when asked for: {', '.join(DESTROYS)}. 'destroy-*' is all of these."
+        ),
     ] = None,
     stage_of_app: Annotated[
         list[str] | None,
@@ -114,13 +135,14 @@ def command(
     raise typer.Exit(0 if passed else 1)
 
 
-def _chosen(names: list[str]) -> list[Story]:
-    from eks_rehearsal.stories import STORIES  # noqa: PLC0415
+def _chosen(names: list[str]) -> list[Story | DestroyStory]:
+    from eks_rehearsal.stories import DESTROYS, STORIES  # noqa: PLC0415
 
-    known = {story.name: story for story in STORIES}
-    if unknown := [name for name in names if name not in known]:
+    known: dict[str, Story | DestroyStory] = {story.name: story for story in (*STORIES, *DESTROYS)}
+    found = {name: fnmatch.filter(known, name) for name in names}
+    if unknown := [name for name, matches in found.items() if not matches]:
         raise RehearsalError(f"there is no story {', '.join(unknown)}; there are {', '.join(known)}")
-    return [known[name] for name in names] or list(STORIES)
+    return [known[one] for matches in found.values() for one in matches] or list(STORIES)
 
 
 def _control(path: Path) -> Policy:
@@ -248,6 +270,10 @@ class Terminal:
             reason = f": {outcome.reason}" if outcome.reason else ""
             seconds = outcome.ended - outcome.began
             self.say(f"[{style}]{outcome.verdict:<10}[/] {seconds:6.1f} s  {escape(outcome.title)}{escape(reason)}")
+        for one in result.destroyed:
+            how = f"failed: {one.reason}" if one.reason else "completed"
+            left = ", ".join(one.left) or "no instance"
+            self.say(escape(f"destroy    {one.seconds:6.1f} s  {', '.join(one.stories)}: {how}; left: {left}"))
         for note in result.notes:
             self.say(f"[yellow]note[/]       {escape(note)}")
         if result.left is not None:

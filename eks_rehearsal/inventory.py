@@ -142,7 +142,8 @@ def inventory(client: Client, kubes: Iterable[Kube] = ()) -> Standing:
 
         kubes: The clusters whose objects count, too.
     """
-    found = [*(one for kind in KINDS for one in _of(kind, client)), *_instances(client), *_keys(client)]
+    found = [*(one for kind in KINDS for one in _of(kind, client)), *_instances(client)]
+    found += [*_interfaces(client), *_keys(client)]
     found += [*_providers(client("iam")), *_clusters(client("eks"))]
     found += [one for kube in kubes for one in _objects(kube)]
     return {name: json.dumps(_still(what), sort_keys=True, default=str) for name, what in found}
@@ -188,6 +189,13 @@ def _instances(client: Client) -> Found:
         for instance in reservation["Instances"]:
             if instance["State"]["Name"] not in ("terminated", "shutting-down"):
                 yield f"instance {instance['InstanceId']}", instance
+
+
+def _interfaces(client: Client) -> Found:
+    for one in _listed(client("ec2"), "describe_network_interfaces", "NetworkInterfaces", {}):
+        # moto keeps an instance's when it is gone.
+        if not one.get("Attachment", {}).get("InstanceId"):
+            yield f"network interface {one['NetworkInterfaceId']}", one
 
 
 def _keys(client: Client) -> Found:

@@ -19,6 +19,7 @@ from eks_rehearsal.aws.extensions.ec2 import is_stocked
 from eks_rehearsal.cloudformation.engine import Event
 from eks_rehearsal.cluster.control_plane import ControlPlane
 from eks_rehearsal.cluster.pods import follow
+from eks_rehearsal.destroying import Destroying
 from eks_rehearsal.errors import RehearsalError
 from eks_rehearsal.iam.evaluator import Policy
 from eks_rehearsal.inventory import Standing, differences, inventory, settled
@@ -26,9 +27,9 @@ from eks_rehearsal.observer import Observer
 from eks_rehearsal.processes import Processes
 from eks_rehearsal.programs import Programs, Progress, programs
 from eks_rehearsal.programs.toolchain import node
-from eks_rehearsal.result import FAILED, NOT_PLAYED, PASSED, Billed, Outcome, Result
+from eks_rehearsal.result import FAILED, NOT_PLAYED, PASSED, Billed, Destroyed, Outcome, Result
 from eks_rehearsal.scene import NAMESPACE, Scene
-from eks_rehearsal.stories import STORIES, NotPlayed, Story
+from eks_rehearsal.stories import STORIES, DestroyStory, NotPlayed, Story
 from eks_rehearsal.timeline import Moment, Timeline
 
 Look = Callable[[Account, ControlPlane], Iterator[str]]
@@ -55,7 +56,7 @@ class Options:
     """How to rehearse.
 
     Args:
-        stories: The stories to play, in this order.
+        stories: The stories to play, in this order; those of destroys in theirs.
 
         keep: Whether everything stays after the stories until the person says otherwise.
 
@@ -68,7 +69,7 @@ class Options:
         cache: Where programs are kept; the person's cache folder when left out.
     """
 
-    stories: Sequence[Story] = STORIES
+    stories: Sequence[Story | DestroyStory] = STORIES
     keep: bool = False
     port: int = 0
     authorize: bool = False
@@ -119,6 +120,7 @@ class _Run:
     stage: Stage
     options: Options
     outcomes: list[Outcome] = field(default_factory=list)
+    destroyed: list[Destroyed] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
 
     def play(self) -> Result:
@@ -152,11 +154,10 @@ class _Run:
             before = self._standing(account)
             with self._following(account):
                 deployed = self._act("deploy", "cdk deploy", lambda: self._deploy(account))
-                if deployed:
-                    self._stories(account)
+                scene = self._stories(account) if deployed else None
                 if self.options.keep and account.clusters:
                     self.stage.kept(account)
-                if deployed and self._act("destroy", "cdk destroy", lambda: self._destroy(account)):
+                if scene and self._gone(account, scene):
                     left = differences(before, self._standing(account, before))
             unknown = [f"{one.service}:{one.action}: {one.reason}" for one in account.aws.unknown]
             unknown += [*account.aws.world.failures, *account.failures()]
@@ -184,6 +185,7 @@ class _Run:
             moments=tuple(self.timeline),
             billed=tuple(Billed(i.id, i.type, i.pool, i.spot, i.began, i.ended, i.price) for i in seen),
             left=left,
+            destroyed=tuple(self.destroyed),
             unknown=tuple(dict.fromkeys(unknown)),
             seconds=self.timeline.now,
             when=self.when,
@@ -215,7 +217,9 @@ class _Run:
         return settled(account.aws.client, kubes, lambda now: was in (None, now))
 
     def _deploy(self, account: Account) -> None:
-        said = self._while_it_can(account, account.deploy, diagnosis.unscheduled, diagnosis.without_pods)
+        said = self._while_it_can(
+            account, account.deploy, (diagnosis.controller, diagnosis.unscheduled, diagnosis.without_pods)
+        )
         if said.exit_code:
             raise RehearsalError(
                 f"cdk deploy failed: {self._first_failure() or account.cloudformation.refused or said.complaint}"
@@ -223,15 +227,34 @@ class _Run:
         if not account.clusters:
             raise RehearsalError("the stacks were deployed, and none of them made a cluster")
 
+    def _gone(self, account: Account, scene: Scene) -> bool:
+        """Destroy the stacks, with the stories of that; whether they are gone."""
+        stories = [one for one in self.options.stories if isinstance(one, DestroyStory)]
+        if not stories:
+            return self._act("destroy", "cdk destroy", lambda: self._destroy(account))
+        destroying = Destroying(
+            scene=scene,
+            stories=stories,
+            act=self._act,
+            run=lambda work: self._while_it_can(account, work, ()),
+            complaint=lambda since: self._first_failure("DELETE_FAILED", since),
+            destroyed=self.destroyed,
+        )
+        is_gone = destroying.play()
+        if is_gone and self.assembly.existing:
+            with contextlib.suppress(RehearsalError):
+                scene.delete_namespace()
+        return is_gone
+
     def _destroy(self, account: Account) -> None:
-        said = self._while_it_can(account, account.destroy)
+        said = self._while_it_can(account, account.destroy, (diagnosis.controller,))
         alive = [stack.name for stack in account.cloudformation.stacks.values() if stack.deleted is None]
         kept = [name for name in alive if name in {stack.name for stack in self.assembly.stacks}]
         if said.exit_code or kept:
             raise RehearsalError(f"cdk destroy failed: {self._first_failure('DELETE_FAILED') or said.complaint}")
 
     @staticmethod
-    def _while_it_can(account: Account, work: Callable[[], CommandResult], *looks: Look) -> CommandResult:
+    def _while_it_can(account: Account, work: Callable[[], CommandResult], looks: Sequence[Look]) -> CommandResult:
         """Wait for the CDK's command line, but not for what cannot come: a controller that ends again and again, say."""
         pool, until = ThreadPoolExecutor(1, thread_name_prefix="cdk"), time.monotonic() + LONGEST_SECONDS
         running = pool.submit(work)
@@ -239,35 +262,37 @@ class _Run:
         pool.shutdown(wait=False)
         while not wait([running], 1).done:
             for plane in list(account.clusters.values()):
-                for look in (diagnosis.controller, *looks):
+                for look in looks:
                     for reason in _heard_of(look, account, plane):
                         raise RehearsalError(reason)
             if time.monotonic() > until:
                 raise RehearsalError(f"the CDK's command line did not end within {LONGEST_SECONDS / 60:.0f} minutes")
         return running.result()
 
-    def _first_failure(self, status: str = "CREATE_FAILED") -> str:
-        failures = [one for one in self.timeline if one.lane == "stack" and one.what.startswith(status)]
-        failures = failures or [one for one in self.timeline if one.lane == "stack" and "FAILED" in one.what]
+    def _first_failure(self, status: str = "CREATE_FAILED", since: float = 0.0) -> str:
+        heard = [one for one in self.timeline.after(since) if one.lane == "stack" and "FAILED" in one.what]
+        failures = [one for one in heard if one.what.startswith(status)] or heard
         return diagnosis.step(failures[0].about, failures[0].detail) if failures else ""
 
-    def _stories(self, account: Account) -> None:
+    def _stories(self, account: Account) -> Scene:
         (plane, *_) = account.clusters.values()
         observer = Observer(plane.kube, account.aws.instances, self.timeline, NAMESPACE)
         self.observers.append(observer)
         observer.start()
         scene = Scene(account, plane, self.timeline, observer)
         broken = ""
-        for story in self.options.stories:
+        stories = [one for one in self.options.stories if isinstance(one, Story)]
+        for story in stories:
             if broken:
                 now = self.timeline.now
                 self.outcomes.append(Outcome(story.name, story.title, NOT_PLAYED, f"not reached: {broken}", now, now))
             elif not self._act(story.name, story.title, lambda: self._play(story, scene)):  # noqa: B023
                 # What is broken is broken for the stories after it, too.
                 broken = diagnosis.why(account, plane)
-        if self.assembly.existing:
+        if self.assembly.existing and len(stories) == len(self.options.stories):
             with contextlib.suppress(RehearsalError):
                 scene.delete_namespace()
+        return scene
 
     @staticmethod
     def _play(story: Story, scene: Scene) -> None:

@@ -74,6 +74,32 @@ class Billed:
 
 
 @dataclass(frozen=True)
+class Destroyed:
+    """What was seen of one destroy of the stacks in which something went wrong.
+
+    Args:
+        stories: The stories that played in it.
+
+        seconds: How long it took.
+
+        speed: How many seconds passed for the stacks' functions in one.
+
+        reason: Why it failed, in the words of the stacks' events; empty when it completed.
+
+        left: The instances of pools that were left.
+
+        log: What functions said.
+    """
+
+    stories: tuple[str, ...]
+    seconds: float
+    speed: float
+    reason: str
+    left: tuple[str, ...]
+    log: str = ""
+
+
+@dataclass(frozen=True)
 class Result:
     """Everything that a report tells.
 
@@ -96,6 +122,8 @@ class Result:
 
         left: What was left in the account after the stacks were destroyed; None when they were not.
 
+        destroyed: The destroys in which something went wrong, in order.
+
         unknown: Calls that the emulated AWS did not know.
 
         seconds: How long it all took.
@@ -112,6 +140,7 @@ class Result:
     moments: tuple[Moment, ...]
     billed: tuple[Billed, ...]
     left: tuple[str, ...] | None
+    destroyed: tuple[Destroyed, ...] = ()
     unknown: tuple[str, ...] = ()
     seconds: float = 0.0
     when: str = ""

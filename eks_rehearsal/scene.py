@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
+from types import MappingProxyType
 from typing import TypeVar
 
 from eks_rehearsal.account import Account
@@ -16,6 +18,7 @@ from eks_rehearsal.diagnosis import why
 from eks_rehearsal.errors import RehearsalError, StoryFailed
 from eks_rehearsal.labels import CAPACITY_TYPE, GPU_RESOURCE, INSTANCE_GPU_COUNT, NODEPOOL
 from eks_rehearsal.observer import Instance, Observer
+from eks_rehearsal.processes import wait_for
 from eks_rehearsal.timeline import Timeline
 
 NAMESPACE = "rehearsal"
@@ -30,6 +33,12 @@ UNITS = {"h": "hours", "m": "minutes", "s": "seconds"}
 # After this long a wait asks what could be wrong; a reason that is still one some seconds later ends it.
 PATIENCE_SECONDS = 15.0
 SURE_SECONDS = 8.0
+# A controller that has just started waits for the lease of one that has ended.
+LEADS_SECONDS = 90.0
+# On no node where any pod of the namespace is.
+_ANY_POD = {"labelSelector": {}, "topologyKey": "kubernetes.io/hostname"}
+APART = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [_ANY_POD]}}
+_NONE: Mapping[str, str] = MappingProxyType({})
 Answer = TypeVar("Answer")
 
 
@@ -143,6 +152,10 @@ class Scene:
         workloads: What stories started.
 
         began: When the story began, in seconds of the timeline.
+
+        kept: The node groups that a story took away, to make them again.
+
+        refused: Whose calls a story let AWS refuse, each time.
     """
 
     account: Account
@@ -151,6 +164,8 @@ class Scene:
     observer: Observer
     workloads: list[Workload] = field(default_factory=list)
     began: float = 0.0
+    kept: dict[str, Document] = field(default_factory=dict)
+    refused: list[str] = field(default_factory=list)
 
     @property
     def kube(self) -> Kube:
@@ -180,6 +195,8 @@ class Scene:
         pool: Pool | None = None,
         capacity_type: str = "",
         gpus_a_node: int | None = None,
+        annotations: Mapping[str, str] = _NONE,
+        alone: bool = False,
     ) -> Workload:
         """Start pods.
 
@@ -195,6 +212,10 @@ class Scene:
             capacity_type: The capacity type that they must run on; any when left out.
 
             gpus_a_node: How many GPUs their nodes have; any number when left out.
+
+            annotations: Of the pods.
+
+            alone: Whether they run on no node with another pod of a story.
         """
         taints = {
             (taint["key"], taint["effect"]) for one in ([pool] if pool else self.pools()[:1]) for taint in one.taints
@@ -217,6 +238,7 @@ class Scene:
             "tolerations": [{"key": key, "operator": "Exists", "effect": effect} for key, effect in sorted(taints)]
             if gpus
             else [],
+            **({"affinity": APART} if alone else {}),
         }
         self._namespace()
         self.kube.create(
@@ -228,7 +250,10 @@ class Scene:
                 "spec": {
                     "replicas": replicas,
                     "selector": {"matchLabels": {"app": name}},
-                    "template": {"metadata": {"labels": {"app": name}}, "spec": spec},
+                    "template": {
+                        "metadata": {"labels": {"app": name}, "annotations": dict(annotations)},
+                        "spec": spec,
+                    },
                 },
             },
         )
@@ -313,6 +338,14 @@ class Scene:
         pools = {one.name for one in self.pools()}
         return [one for one in list(self.observer.instances.values()) if one.ended is None and one.pool in pools]
 
+    def alive(self) -> list[Document]:
+        """The instances of pools that EC2 has, whether the pools are there or not."""
+        states = ["pending", "running", "shutting-down", "stopping", "stopped"]
+        found = self.account.aws.client("ec2").describe_instances(
+            Filters=[{"Name": "tag-key", "Values": [NODEPOOL]}, {"Name": "instance-state-name", "Values": states}]
+        )
+        return [one for reservation in found["Reservations"] for one in reservation["Instances"]]
+
     def image_brings_plugin(self, pool: Pool) -> bool:
         """Whether a pool's nodes run NVIDIA's device plugin without a DaemonSet, as Bottlerocket does."""
         name = pool.document["spec"]["template"]["spec"]["nodeClassRef"]["name"]
@@ -354,6 +387,23 @@ class Scene:
         new = self.until("the new controllers to be ready", ready, seconds=90)
         self._end_lease(new)
         return new
+
+    def leading(self) -> None:
+        """Wait until one of Karpenter's controllers leads, by what it writes from now on.
+
+        Raises:
+            RehearsalError: None does.
+        """
+        now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
+
+        def renewed() -> bool:
+            with contextlib.suppress(RehearsalError):
+                for pod in self.controllers()[:1]:
+                    lease = self.kube.find(LEASE.format(pod["metadata"]["namespace"])) or {}
+                    return str(lease.get("spec", {}).get("renewTime", "")) > now
+            return False
+
+        wait_for("a controller of Karpenter that leads", renewed, seconds=LEADS_SECONDS)
 
     def _end_lease(self, new: Sequence[Document]) -> None:
         """Take away the lease of a controller that has ended: it does not give it up, and nobody leads until it runs out."""

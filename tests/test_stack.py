@@ -23,6 +23,7 @@ from tests.shapes import SHAPES, Shape, synthesized, text_of
 GATE = "Custom::KarpenterGpuDrain"
 POOL_GATE = "Custom::KarpenterGpuPoolDrain"
 SWEEP = "Custom::KarpenterGpuSweep"
+SYSTEM_SWEEP = "Custom::KarpenterGpuSystemSweep"
 
 
 @pytest.fixture(params=SHAPES)
@@ -91,6 +92,8 @@ def order_of(shape, *types_or_names):
         ("KarpenterDiscovery", SWEEP),
         (SWEEP, "ChartsController"),
         (SWEEP, "ChartsCrds"),
+        ("AWS::EKS::Cluster", SYSTEM_SWEEP),
+        (SYSTEM_SWEEP, "AWS::EKS::Nodegroup"),
         ("KarpenterReasonsAccess", GATE),
         ("KarpenterReasonsClusterRole", GATE),
         ("KarpenterDrainAsk", GATE),

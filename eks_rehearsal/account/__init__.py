@@ -22,11 +22,12 @@ from eks_rehearsal.aws.server import EmulatedAws
 from eks_rehearsal.aws.tls import ProxyCertificates
 from eks_rehearsal.cloudformation.engine import Event
 from eks_rehearsal.iam.evaluator import Policy
-from eks_rehearsal.processes import Processes, free_port, wait_for
+from eks_rehearsal.processes import Process, Processes, free_port, wait_for
 from eks_rehearsal.programs import Programs
 
 __all__ = ["Account", "CommandResult"]
 
+DESTROY = ("destroy", "--all", "--force")
 ROOT = {"AWS_ACCESS_KEY_ID": "AKIAREHEARSALROOT001", "AWS_SECRET_ACCESS_KEY": "rehearsal"}
 
 
@@ -151,7 +152,11 @@ class Account:
 
     def destroy(self) -> CommandResult:
         """Destroy every stack: `cdk destroy --all`."""
-        return self.cdk("destroy", "--all", "--force")
+        return self.cdk(*DESTROY)
+
+    def start_destroy(self) -> Process:
+        """The same, and go on while it runs."""
+        return self._cdk.start(self.root(), *DESTROY)
 
     def failures(self) -> list[str]:
         """What went wrong in those who watch the clusters."""

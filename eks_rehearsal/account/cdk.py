@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from eks_rehearsal.assembly import DEFAULT_QUALIFIER, Assembly
 from eks_rehearsal.errors import RehearsalError
-from eks_rehearsal.processes import Processes
+from eks_rehearsal.processes import Process, Processes
 
 # Before what failed, in what the CDK's command line prints; a trace comes after it.
 MARK: Final = "❌"
@@ -65,20 +65,27 @@ class Cdk:
 
     def run(self, environment: Mapping[str, str], *args: str, app: Path | None = None) -> CommandResult:
         """Run it on an assembly; the account's own by default."""
+        command, env = self._command(args, app), self._environment(environment)
+        done = self.processes.run(command, cwd=self.folder, env=env)
+        return CommandResult(done.returncode, done.stdout + done.stderr)
+
+    def start(self, environment: Mapping[str, str], *args: str) -> Process:
+        """Start it on the account's own assembly, and go on."""
+        return self.processes.start("cdk", self._command(args, None), env=self._environment(environment))
+
+    def _command(self, args: Sequence[str], app: Path | None) -> list[str | Path]:
         self.folder.mkdir(exist_ok=True)
         outputs = self.folder / f"out-{uuid.uuid4().hex[:6]}"
         command: list[str | Path] = [self.node, self.node_modules / "aws-cdk/bin/cdk", *args]
         if args[0] != "bootstrap":
             command += ["--app", app or self.assembly.folder]
+        return [*command, "--output", outputs, "--no-notices", "--ci"]
+
+    def _environment(self, environment: Mapping[str, str]) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith(UNWANTED)}
         path = os.pathsep.join([str(self.node.parent), kept.get("PATH", os.defpath)])
         own = {"CDK_DISABLE_CLI_TELEMETRY": "true", "HOME": str(self.folder), "PATH": path}
-        done = self.processes.run(
-            [*command, "--output", outputs, "--no-notices", "--ci"],
-            cwd=self.folder,
-            env={**kept, **environment, **own},
-        )
-        return CommandResult(done.returncode, done.stdout + done.stderr)
+        return {**kept, **environment, **own}
 
     def bootstrap(self, environment: Mapping[str, str], target: str) -> None:
         """Make what the CDK needs in an account, for each qualifier of the app.

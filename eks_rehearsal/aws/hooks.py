@@ -74,6 +74,10 @@ class Hooks:
 
         jwks: The public keys of an issuer, as its JWKS document; asked within a request, so it must be quick.
 
+        trouble: Raises the error with which AWS answers a call instead of doing anything; asked before each.
+
+        shutdown_seconds: How long EC2 takes to terminate an instance, by its id; any other is gone at once.
+
         no_capacity: Offerings that EC2 has none of: (instance type or `*`, zone or `*`, `spot` or `on-demand`).
     """
 
@@ -88,6 +92,8 @@ class Hooks:
     instance_terminated: Callable[[str], None] = _nothing
     invoke: Callable[[str, Any], tuple[Any, str]] = _no_function
     jwks: Callable[[str], Mapping[str, Any]] = _no_keys
+    trouble: Callable[[Any], None] = _nothing
+    shutdown_seconds: dict[str, float] = field(default_factory=dict)
     no_capacity: set[Offering] = field(default_factory=set)
 
     def has_capacity(self, instance_type: str, zone: str, capacity_type: str) -> bool:

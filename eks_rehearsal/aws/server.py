@@ -388,6 +388,7 @@ class EmulatedAws:
     def _answer(self, call: Call) -> Response:
         turn = contextlib.nullcontext() if (call.service, call.action) == _LONG_POLL else self.world.turn
         try:
+            self.hooks.trouble(call)
             if self._authorize:
                 with self.world.turn:
                     self.authorization.check(call)

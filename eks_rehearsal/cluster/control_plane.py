@@ -100,8 +100,8 @@ class ControlPlane:
         self.kubelets.start()
         clients = f"http://127.0.0.1:{free_port()}"
         self._run("etcd", self._binaries.etcd, *self._etcd(clients))
-        self._run("kube-apiserver", self._binaries.kube_apiserver, *self._api_server(clients))
-        wait_for("the API server", self.kube.ready, seconds=START_SECONDS, alive=self._running)
+        self._api_server_asks = self._api_server(clients)
+        self.start_api_server()
         self._run("kube-controller-manager", self._binaries.kube_controller_manager, *self._controller_manager())
         config = self._config("system:kube-scheduler")
         scheduler: list[str | Path] = ["--kubeconfig", config, "--leader-elect=false", "--secure-port=0"]
@@ -111,6 +111,16 @@ class ControlPlane:
         kwok += ["--node-lease-duration-seconds=40", "--cidr=10.244.0.1/16", "--node-ip=127.0.0.1"]
         self._run("kwok", self._binaries.kwok, *kwok)
         wait_for("namespace kube-system", self._bind_access_policies, seconds=START_SECONDS, alive=self._running)
+
+    def start_api_server(self) -> None:
+        """Start the API server, on what etcd has, and wait until it serves."""
+        self._api = self._run("kube-apiserver", self._binaries.kube_apiserver, *self._api_server_asks)
+        wait_for("the API server", self.kube.ready, seconds=START_SECONDS, alive=self._running)
+
+    def stop_api_server(self) -> None:
+        """Stop the API server alone."""
+        self._api.stop(grace=3)
+        self._running.remove(self._api)
 
     def stop(self) -> None:
         """Stop the programs, last started first."""
@@ -127,8 +137,10 @@ class ControlPlane:
                 return f"{process.name} ended with exit code {process.exit_code}: {process.last_words(2)}"
         return ""
 
-    def _run(self, name: str, program: Path, *args: str | Path) -> None:
-        self._running.append(self._processes.start(f"{self.folder.name}-{name}", [program, *args]))
+    def _run(self, name: str, program: Path, *args: str | Path) -> Process:
+        process = self._processes.start(f"{self.folder.name}-{name}", [program, *args])
+        self._running.append(process)
+        return process
 
     def _etcd(self, clients: str) -> list[str | Path]:
         peers = f"http://127.0.0.1:{free_port()}"

@@ -29,6 +29,8 @@ JOIN_AGAIN_SECONDS = 3.0
 # Kubernetes' cloud controller takes a node away whose instance is gone.
 NODE_GONE_SECONDS = 5.0
 NODEGROUP_SECONDS = 60.0
+# As EKS, it waits for EC2, which may be slow on purpose.
+NODEGROUP_GONE_SECONDS = 600.0
 AWS_AUTH_SECONDS = 30.0
 RESERVED_MEMORY_MIB = 700
 ARCHITECTURES = {"x86_64": "amd64", "arm64": "arm64"}
@@ -165,7 +167,13 @@ class Nodes:
         """Terminate a node group's instances and take away its instance profile."""
         ids = self._members(cluster, group)
         if ids:
-            self.aws().client("ec2").terminate_instances(InstanceIds=ids)
+            ec2 = self.aws().client("ec2")
+            ec2.terminate_instances(InstanceIds=ids)
+            wait_for(
+                f"the end of node group {group['nodegroupName']}",
+                lambda: _terminated(ec2.describe_instances(InstanceIds=ids)),
+                seconds=NODEGROUP_GONE_SECONDS,
+            )
         iam, profile = self.aws().client("iam"), _profile_name(cluster, group)
         role = group["nodeRole"].rpartition("/")[2]
         iam.remove_role_from_instance_profile(InstanceProfileName=profile, RoleName=role)
@@ -418,6 +426,10 @@ def _written(kube: Kube, entry: Mapping[str, Any]) -> bool:
             raise
         return False
     return True
+
+
+def _terminated(found: Mapping[str, Any]) -> bool:
+    return all(i["State"]["Name"] == "terminated" for r in found["Reservations"] for i in r["Instances"])
 
 
 def _capacity(kind: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

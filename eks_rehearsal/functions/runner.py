@@ -15,7 +15,7 @@ import time
 import uuid
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,24 @@ class Answer:
         )
 
 
+@dataclass
+class Clock:
+    """What a Python function takes for the time.
+
+    Args:
+        speed: How many seconds pass in one; a function's limit passes as fast, and the programs that it runs know nothing of it.
+
+        since: From when on, in Unix time.
+    """
+
+    speed: float = 1.0
+    since: float = field(default_factory=time.time)
+
+    def run(self, speed: float) -> None:
+        """Run at another speed from now on."""
+        self.speed, self.since = speed, time.time()
+
+
 @dataclass(frozen=True)
 class Functions:
     """Runs functions.
@@ -103,6 +121,8 @@ class Functions:
         node: The Node.js program.
 
         node_modules: Where the AWS SDK is that Lambda's Node.js runtime has.
+
+        clock: What Python functions take for the time.
     """
 
     processes: Processes
@@ -112,6 +132,12 @@ class Functions:
     environment: Mapping[str, str]
     node: Path
     node_modules: Path
+    clock: Clock = field(default_factory=Clock)
+
+    @property
+    def log(self) -> Path:
+        """What functions said, each when it has ended."""
+        return self.processes.folder / "functions.log"
 
     def invoke(self, name: str, event: Any) -> Answer:
         """Run a function on an event and wait for its answer."""
@@ -194,11 +220,12 @@ class Functions:
             "REHEARSAL_FUNCTION_ARN": function.arn,
             "REHEARSAL_REQUEST_ID": request,
             "REHEARSAL_TIMEOUT_SECONDS": str(function.timeout),
+            "REHEARSAL_CLOCK": f"{self.clock.since} {self.clock.speed}",
             "REHEARSAL_ANSWER": str(scratch / "answer.json"),
         }
 
     def _log(self, function: Function, request: str, said: str, seconds: float) -> None:
-        with (self.processes.folder / "functions.log").open("a", encoding="utf-8") as log:
+        with self.log.open("a", encoding="utf-8") as log:
             log.write(f"--- {function.name} {request} {seconds:.1f} s\n{said}\n")
 
     def _unpack(self, zipped: bytes) -> Path:

@@ -1,6 +1,7 @@
 """The stories of a rehearsal, one a file, in the order in which they play."""
 
 from eks_rehearsal.stories import ceiling, interruption, pools, scale, sharing, upgrade, useless_node
+from eks_rehearsal.stories.destroy import DESTROYS, DestroyStory
 from eks_rehearsal.stories.story import NotPlayed, Story
 
 STORIES = (
@@ -13,4 +14,4 @@ STORIES = (
     upgrade.STORY,
 )
 
-__all__ = ["STORIES", "NotPlayed", "Story"]
+__all__ = ["DESTROYS", "STORIES", "DestroyStory", "NotPlayed", "Story"]

@@ -18,6 +18,7 @@ from karpenter_gpu.settings.karpenter import TERMINATE
 RESOURCE_TYPE: Final = "Custom::KarpenterGpuDrain"
 POOL_RESOURCE_TYPE: Final = "Custom::KarpenterGpuPoolDrain"
 SWEEP_RESOURCE_TYPE: Final = "Custom::KarpenterGpuSweep"
+SYSTEM_SWEEP_RESOURCE_TYPE: Final = "Custom::KarpenterGpuSystemSweep"
 
 _TAKES_NO_RESOURCE: Final = "takes no resource: service authorization reference"
 
@@ -69,6 +70,11 @@ class Drain(DeployFunction):
         """What removes, when it is deleted itself, what is left of these kinds: `interfaces`, `templates`, `profiles`."""
         properties = {"ClusterName": self._cluster.name, "Sweep": id, "Kinds": list(kinds)}
         return self.call(scope, id, resource_type=SWEEP_RESOURCE_TYPE, properties=properties)
+
+    def sweep_system_nodes(self, scope: Construct, id: str) -> CustomResource:
+        """What removes the interfaces of the system nodes, between their deletion and the cluster's."""
+        properties = {"ClusterName": self._cluster.cluster_name, "Sweep": id, "Kinds": ["interfaces"]}
+        return self.call(scope, id, resource_type=SYSTEM_SWEEP_RESOURCE_TYPE, properties=properties)
 
     @property
     def follow(self) -> str:

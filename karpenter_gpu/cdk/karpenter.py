@@ -249,7 +249,7 @@ class Karpenter(Construct):
         swept.node.add_dependency(self._nodes, self._discovery)
         self._swept = swept
         self.charts.crds.node.add_dependency(swept)
-        self._system_nodes = SystemNodeOrder(self, self._cluster, (self.charts.crds, self._plugin))
+        self._system_nodes = SystemNodeOrder(self, self._cluster, (self.charts.crds, self._plugin), self._drain)
 
     def _controller_values(self) -> dict[str, Any]:
         """The controller's values, with the gates open that the pools need."""

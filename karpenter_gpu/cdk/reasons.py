@@ -1,4 +1,4 @@
-"""What says why an instance is alive, with rights to read and nothing more."""
+"""What says why an instance is alive, and removes Karpenter's finalizers where no controller would."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from karpenter_gpu.cdk.target import Target
 # No access policy of EKS reads these and no secrets: EKS user guide, "Review access policy permissions".
 _NAME: Final = "karpenter-gpu-drain"
 _RULES: Final = (
-    ("", ("pods", "nodes")),
-    ("policy", ("poddisruptionbudgets",)),
-    ("storage.k8s.io", ("volumeattachments",)),
-    ("karpenter.sh", ("nodeclaims", "nodepools")),
+    ("", ("pods", "nodes"), ("list",)),
+    ("policy", ("poddisruptionbudgets",), ("list",)),
+    ("storage.k8s.io", ("volumeattachments",), ("list",)),
+    ("karpenter.sh", ("nodepools",), ("list",)),
+    ("karpenter.sh", ("nodeclaims",), ("list", "patch")),
+    ("karpenter.k8s.aws", ("ec2nodeclasses",), ("list", "patch")),
 )
 
 
@@ -61,9 +63,9 @@ class Reasons(PackageFunction):
 
 
 def _documents() -> tuple[dict[str, Any], dict[str, Any]]:
-    """The role that reads, and who has it."""
+    """The role that may do so, and who has it."""
     rbac = "rbac.authorization.k8s.io"
-    rules = [{"apiGroups": [group], "resources": list(kinds), "verbs": ["list"]} for group, kinds in _RULES]
+    rules = [{"apiGroups": [group], "resources": list(kinds), "verbs": list(verbs)} for group, kinds, verbs in _RULES]
     return (
         {"apiVersion": f"{rbac}/v1", "kind": "ClusterRole", "metadata": {"name": _NAME}, "rules": rules},
         {

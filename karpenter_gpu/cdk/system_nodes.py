@@ -6,6 +6,7 @@ import jsii
 from aws_cdk import Aspects, IAspect, Stack, Validations
 from constructs import Construct, IConstruct, IDependable
 
+from karpenter_gpu.cdk.drain import Drain
 from karpenter_gpu.cdk.target import Target
 
 
@@ -21,10 +22,15 @@ class SystemNodeOrder:
         cluster: Whose nodes.
 
         first: What is installed first, and so waits.
+
+        drain: Removes the network interfaces that these nodes leave, which hold the cluster's security group and the VPC.
     """
 
-    def __init__(self, karpenter: Construct, cluster: Target, first: tuple[IConstruct, ...]) -> None:
+    def __init__(self, karpenter: Construct, cluster: Target, first: tuple[IConstruct, ...], drain: Drain) -> None:
         self._karpenter, self._cluster, self._first = karpenter, cluster, first
+        self._swept: Construct | None = None
+        if cluster.is_made and Stack.of(cluster.cluster) is Stack.of(karpenter):
+            self._swept = drain.sweep_system_nodes(karpenter, "SystemSweep")
         self.named: list[IDependable] = []
         # On a construct without children, so that it is visited once.
         Aspects.of(Construct(karpenter, "SystemNodes")).add(self)
@@ -41,6 +47,8 @@ class SystemNodeOrder:
                 continue
             for one in self._first:
                 one.node.add_dependency(group)
+            if self._swept and Stack.of(group) is Stack.of(self._karpenter):
+                group.node.add_dependency(self._swept)
         if self._cluster.is_made and not nodes and not self.named:
             Validations.of(self._karpenter).add_warning(
                 "karpenter-gpu:no-system-nodes",

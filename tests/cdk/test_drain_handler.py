@@ -292,3 +292,18 @@ def test_handing_over_is_tried_again_while_lambda_takes_no_call(monkeypatch):
     world.busy = [RuntimeError("throttled"), RuntimeError("throttled")]
     run(monkeypatch, world)
     assert (len(world.invoked), world.answers) == (1, [])
+
+
+def test_a_pool_that_is_gone_is_let_go_of_by_the_cluster_and_what_was_is_told(monkeypatch, capsys):
+    world = World([[]])
+    world.said = {"cluster": "there", "released": ["finalizer a was removed"]}
+    run(monkeypatch, world, ResourceProperties=PROPERTIES | {"NodePool": "inference"})
+    assert [one["Release"] for one in world.asked] == ["inference"]
+    assert "finalizer a was removed" in capsys.readouterr().out
+    assert [answer["Status"] for answer in world.answers] == ["SUCCESS"]
+
+
+def test_a_cluster_that_cannot_be_asked_holds_no_pool_that_is_gone(monkeypatch):
+    world = World([[]])
+    run(monkeypatch, world, ResourceProperties=PROPERTIES | {"NodePool": "inference"})
+    assert [answer["Status"] for answer in world.answers] == ["SUCCESS"]

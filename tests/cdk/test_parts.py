@@ -306,12 +306,12 @@ def test_the_drain_calls_itself_and_what_asks_the_cluster_and_no_other_function(
     assert called == {one for one in functions if one.startswith(("KarpenterDrain", "KarpenterReasons"))}
 
 
-def test_what_asks_the_cluster_may_list_what_a_drain_waits_for_and_no_secrets(default):
+def test_what_asks_the_cluster_may_list_what_a_drain_waits_for_and_change_what_karpenter_holds_and_no_secrets(default):
     manifests = default.manifests()
     rules = manifests["ClusterRole", "karpenter-gpu-drain"]["rules"]
     assert {(kind, verb) for rule in rules for kind in rule["resources"] for verb in rule["verbs"]} == {
-        (kind, "list")
-        for kind in ("nodeclaims", "nodepools", "nodes", "poddisruptionbudgets", "pods", "volumeattachments")
+        *((kind, "list") for kind in ("nodepools", "nodes", "poddisruptionbudgets", "pods", "volumeattachments")),
+        *((kind, verb) for kind in ("ec2nodeclasses", "nodeclaims") for verb in ("list", "patch")),
     }
     (entry,) = (one for name, one in default.of_type("AWS::EKS::AccessEntry").items() if "Reasons" in name)
     assert entry["Properties"]["KubernetesGroups"] == ["karpenter-gpu-drain"]

@@ -28,11 +28,17 @@ DRAINING = {"/api/v1/nodes": [NODE], CLAIMS: [CLAIM], KARPENTERS: [KARPENTER]}
 def ask(monkeypatch):
     aws, reasons = load(monkeypatch, "aws", "reasons")
 
-    def asked(objects, *, gone=False):
+    def asked(objects, *, gone=False, patched=None, **more):
         def describe(name):
             if gone:
                 raise ClientError({"Error": {"Code": "ResourceNotFoundException"}}, "DescribeCluster")
             return {"cluster": {"name": name}}
+
+        def call(method, path, body=None):
+            if isinstance(objects, Exception):
+                raise objects
+            if method == "PATCH":
+                patched.append((path.rpartition("/")[2], body["metadata"]["finalizers"]))
 
         def items(path):
             found = objects.get(path, [])
@@ -41,8 +47,8 @@ def ask(monkeypatch):
             return found
 
         monkeypatch.setattr(aws, "client", lambda _: SimpleNamespace(describe_cluster=describe))
-        monkeypatch.setattr(reasons, "Api", lambda *_: SimpleNamespace(items=items))
-        event = {"ClusterName": "gpu", "Namespace": "kube-system", "Instances": {ID: "inference"}}
+        monkeypatch.setattr(reasons, "Api", lambda *_: SimpleNamespace(items=items, call=call))
+        event = {"ClusterName": "gpu", "Namespace": "kube-system", "Instances": {ID: "inference"}, **more}
         return reasons.handler(event, None)
 
     return asked
@@ -145,3 +151,52 @@ def test_a_cluster_that_is_gone_is_said_with_the_command_that_is_left(ask):
     said = ask({}, gone=True)
     assert said["cluster"] == "gone"
     assert "aws ec2 terminate-instances --instance-ids i-1" in said["karpenter"][0]
+
+
+def test_an_api_server_that_does_not_answer_is_said_with_what_it_did_not_hear_of(ask):
+    (said,) = ask(ConnectionRefusedError("refused"))["karpenter"]
+    assert "the API server of cluster gpu does not answer (refused)" in said
+    assert said.endswith("run kubectl delete nodepool inference")
+
+
+def test_an_api_server_that_refuses_does_answer(ask):
+    assert ask({"/api/v1/nodes": PermissionError("403")})["karpenter"] == [
+        "no controller of Karpenter runs in namespace kube-system, so nothing terminates them; see its Deployment"
+    ]
+
+
+def kept(name, *finalizers, pool="inference", **metadata):
+    about = {
+        "name": name,
+        "finalizers": [*finalizers],
+        "resourceVersion": "7",
+        "labels": {"karpenter.sh/nodepool": pool},
+    }
+    return {"metadata": about | metadata}
+
+
+CLASSES = "/apis/karpenter.k8s.aws/v1/ec2nodeclasses"
+LEFT = {
+    CLAIMS: [
+        kept("ended", "karpenter.sh/termination", "theirs", **DELETED),
+        kept("alive", "karpenter.sh/termination"),
+        kept("another", "karpenter.sh/termination", pool="another", **DELETED),
+    ],
+    CLASSES: [kept("inference", "karpenter.k8s.aws/termination"), kept("another", "karpenter.k8s.aws/termination")],
+}
+
+
+def test_what_no_controller_lets_go_of_is_let_go_of_and_only_karpenters_finalizer_goes(ask):
+    patched = []
+    said = ask(LEFT, patched=patched, Release="inference")["released"]
+    assert patched == [("ended", ["theirs"]), ("inference", [])]
+    assert said[0] == (
+        "finalizer karpenter.sh/termination was removed from nodeclaims/ended, because no controller of Karpenter works"
+    )
+
+
+@pytest.mark.parametrize("pods", [[KARPENTER], PermissionError("403")], ids=["works", "not seen"])
+def test_a_controller_that_works_or_is_not_seen_keeps_its_finalizers(ask, pods):
+    patched = []
+    assert ask({**LEFT, KARPENTERS: pods}, patched=patched, Release="inference")["released"] == []
+    assert patched == []

@@ -274,3 +274,19 @@ def test_an_instance_that_is_asked_for_twice_is_shown_once(world):
     (id,) = world.fleet()["Instances"][0]["InstanceIds"]
     found = world.ec2.describe_instances(InstanceIds=[id, id])["Reservations"]
     assert [one["InstanceId"] for reservation in found for one in reservation["Instances"]] == [id]
+
+
+def test_an_instance_that_is_slow_to_end_is_shutting_down_until_then_however_often_it_is_told(world, monkeypatch):
+    id = world.instance(world.fleet())["InstanceId"]
+    monkeypatch.setitem(world.aws.hooks.shutdown_seconds, id, 0.5)
+    told = world.ec2.terminate_instances(InstanceIds=[id])["TerminatingInstances"][0]
+    assert told["CurrentState"] == {"Name": "shutting-down", "Code": 32}
+
+    def state():
+        return world.ec2.describe_instances(InstanceIds=[id])["Reservations"][0]["Instances"][0]["State"]["Name"]
+
+    world.ec2.terminate_instances(InstanceIds=[id])
+    assert state() == "shutting-down"
+    assert until(lambda: state() == "terminated", 5)
+    assert until(lambda: ("down", id) in world.heard, 5)
+    assert world.heard.count(("down", id)) == 1

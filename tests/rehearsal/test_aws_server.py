@@ -12,6 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from eks_rehearsal.aws.server import EmulatedAws
+from eks_rehearsal.aws.wire import AwsError
 from eks_rehearsal.errors import RehearsalError
 
 
@@ -189,3 +190,15 @@ def test_callers_at_the_same_moment_do_not_trip_over_each_other(aws):
     finally:
         sys.setswitchinterval(before)
     assert [unknown for unknown in aws.unknown if unknown.service == "iam"] == []
+
+
+def test_aws_answers_with_the_trouble_that_it_is_in(aws, monkeypatch):
+    def trouble(call):
+        if call.service == "ec2":
+            raise AwsError("RequestLimitExceeded", "Request limit exceeded.", status=503)
+
+    monkeypatch.setattr(aws.hooks, "trouble", trouble)
+    with pytest.raises(ClientError, match="RequestLimitExceeded") as refused:
+        aws.client("ec2").describe_vpcs()
+    assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 503
+    assert aws.client("sts").get_caller_identity()

@@ -10,7 +10,7 @@ from eks_rehearsal import command
 from eks_rehearsal.command import Terminal, app
 from eks_rehearsal.errors import NotBuilt
 from eks_rehearsal.result import FAILED, PASSED, Outcome, Result
-from eks_rehearsal.stories import STORIES
+from eks_rehearsal.stories import DESTROYS, STORIES
 
 RUNNER = CliRunner()
 
@@ -160,6 +160,12 @@ def test_help_waits_for_nothing_that_only_a_rehearsal_needs():
 
 def test_help_names_every_story_in_its_order():
     assert tuple(story.name for story in STORIES) == command.NAMES
+    assert tuple(story.name for story in DESTROYS) == command.DESTROYS
+
+
+def test_stories_are_chosen_by_a_pattern_too_and_those_of_a_destroy_only_when_asked_for():
+    assert command._chosen(["scale", "destroy-*"]) == [STORIES[0], *DESTROYS]
+    assert command._chosen([]) == list(STORIES)
 
 
 def test_each_stage_that_is_named_has_a_report_of_its_own(monkeypatch, tmp_path):

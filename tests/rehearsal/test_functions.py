@@ -108,6 +108,27 @@ def test_a_handler_knows_its_invocation(world):
         assert 20_000 < remaining <= 30_000
 
 
+HASTE = """
+import time
+def handler(event, context):
+    began, left = time.time(), context.get_remaining_time_in_millis()
+    time.sleep(10)
+    return [time.time() - began, (left - context.get_remaining_time_in_millis()) / 1000]
+"""
+
+
+def test_a_python_functions_clock_and_its_limit_can_run_faster(world):
+    world.runner.clock.run(50)
+    try:
+        began = time.monotonic()
+        slept, passed = world.invoke(HASTE).payload
+    finally:
+        world.runner.clock.run(1)
+    assert time.monotonic() - began < 10
+    assert 10 <= slept < 60
+    assert 9 <= passed < 60
+
+
 def test_a_function_has_its_roles_credentials_its_own_variables_and_not_this_processs(world, monkeypatch):
     monkeypatch.setenv("AWS_PROFILE", "mine")
     code = "import os\ndef handler(event, context): return dict(os.environ)"

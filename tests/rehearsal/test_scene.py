@@ -10,7 +10,7 @@ from eks_rehearsal.cluster.kube import condition
 from eks_rehearsal.errors import StoryFailed
 from eks_rehearsal.programs import Neighbour
 from eks_rehearsal.scene import Pool, Scene
-from eks_rehearsal.stories import STORIES, NotPlayed, pools, upgrade
+from eks_rehearsal.stories import DESTROYS, STORIES, NotPlayed, pools, upgrade
 from eks_rehearsal.timeline import Timeline
 
 
@@ -92,6 +92,7 @@ def test_an_assertion_that_holds_stands_on_the_timeline(scene):
 
 def test_every_story_has_a_name_of_its_own():
     assert len({story.name for story in STORIES}) == len(STORIES)
+    assert len({story.name for story in DESTROYS}) == len(DESTROYS)
 
 
 def in_order(*made):

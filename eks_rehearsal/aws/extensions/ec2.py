@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import io
+import time
 import urllib.parse
 from collections.abc import Iterator
 from dataclasses import replace
@@ -21,6 +22,10 @@ from eks_rehearsal.aws.world import Operations, World
 _PAGE: Final = 1000
 # Operations whose answer depends on nothing but the request: moto takes a second over some of them.
 _STATIC: Final = ("DescribeInstanceTypes", "DescribeInstanceTypeOfferings")
+
+
+# The states of an instance that was told to terminate, with EC2's codes.
+_ENDING: Final = {"shutting-down": 32, "terminated": 48}
 
 
 def is_stocked(region: str) -> bool:
@@ -71,6 +76,7 @@ class Ec2:
         self._launching = Launching(world)
         self._static: dict[bytes, Response] = {}
         moto.ec2.utils.is_filter_matching = _matches
+        self._shutting_down: set[str] = set()
 
     @property
     def operations(self) -> Operations:
@@ -133,9 +139,27 @@ class Ec2:
         _refuse_dry_run(call)
         answer = self._world.moto(call)
         for instance in answer["TerminatingInstances"]:
-            if instance["PreviousState"]["Name"] != "terminated":
-                self._world.background(self._world.hooks.instance_terminated, instance["InstanceId"])
+            id = instance["InstanceId"]
+            if instance["PreviousState"]["Name"] not in _ENDING:
+                self._world.background(self._world.hooks.instance_terminated, id)
+                if seconds := self._world.hooks.shutdown_seconds.get(id):
+                    self._shutting_down.add(id)
+                    self._world.background(self._shut_down, id, seconds)
+            if id in self._shutting_down:
+                # moto has it terminated at once, and again when it is asked again.
+                instance["CurrentState"] = self._set_state(id, "shutting-down")
         return answer
+
+    def _shut_down(self, id: str, seconds: float) -> None:
+        time.sleep(seconds)
+        with self._world.turn:
+            self._shutting_down.discard(id)
+            self._set_state(id, "terminated")
+
+    def _set_state(self, id: str, name: str) -> dict[str, Any]:
+        state = self._ec2.get_instance(id)._state  # noqa: SLF001 - moto has no other way to it
+        state.name, state.code = name, _ENDING[name]
+        return {"Name": name, "Code": state.code}
 
     def describe_instances(self, call: Call) -> Any:
         """As Karpenter 1.0 asks: one instance more than once, and two filters of one name, of which moto heeds the last."""

@@ -47,7 +47,7 @@ class Api:
             data=None if body is None else json.dumps(body).encode(),
             headers={
                 "Authorization": f"Bearer {self._token}",
-                "Content-Type": "application/json",
+                "Content-Type": "application/merge-patch+json" if method == "PATCH" else "application/json",
                 "Accept": accept,
             },
         )

@@ -72,6 +72,7 @@ def wait(event, context):
         left, error = look(properties)
         empty_looks = 0 if left or error else empty_looks + 1
         if empty_looks == EMPTY_LOOKS_NEEDED:
+            release(properties)
             return ""
         if context.get_remaining_time_in_millis() < HAND_OVER_MILLISECONDS and handed_over(event, context):
             return HANDED_OVER
@@ -167,12 +168,24 @@ def terminate(left):
 
 
 def ask(properties, left):
-    """Why instances are alive, as the function that may look into the cluster says; nothing where it cannot."""
+    """Why instances are alive."""
+    return asked(properties, Instances={i["InstanceId"]: tag(i, "karpenter.sh/nodepool") for i in left if billed(i)})
+
+
+def release(properties):
+    """Let go of a pool's NodeClaims and EC2NodeClass, whose finalizers a controller that does not work never would remove."""
+    if "NodePool" in properties:
+        for line in asked(properties, Release=properties["NodePool"]).get("released", ()):
+            print(line)
+
+
+def asked(properties, **question):
+    """What the function says that may look into the cluster; nothing where it cannot."""
     question = {
         "ClusterName": properties["ClusterName"],
         "Namespace": properties["Namespace"],
         "KubectlRoleArn": properties.get("KubectlRoleArn"),
-        "Instances": {i["InstanceId"]: tag(i, "karpenter.sh/nodepool") for i in left if billed(i)},
+        **question,
     }
     try:
         answered = aws.client("lambda", patience=0, read_timeout=ASK_SECONDS).invoke(
@@ -180,10 +193,10 @@ def ask(properties, left):
         )
         said = json.loads(answered["Payload"].read())
     except Exception as error:
-        print(f"the cluster was not asked why: {error!r}")
+        print(f"the cluster was not asked: {error!r}")
         return {}
     if answered.get("FunctionError"):
-        print(f"the cluster was not asked why: {said.get('errorMessage')}")
+        print(f"the cluster was not asked: {said.get('errorMessage')}")
         return {}
     return said
 

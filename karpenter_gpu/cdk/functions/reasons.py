@@ -1,7 +1,7 @@
 """Says why instances of a cluster's Karpenter pools are alive: what Kubernetes shows that their drain waits for.
 
-It reads alone, and is apart from the drain, so that the drain needs no way into the cluster: what cannot be asked here
-is left out of the answer, and the drain is still right about what EC2 shows.
+It is apart from the drain, so that the drain needs no way into the cluster: what cannot be asked here is left out of the
+answer, and the drain is still right about what EC2 shows. It reads, and removes finalizers that nobody else would.
 """
 
 import traceback
@@ -13,8 +13,10 @@ from cluster_api import Api
 
 DO_NOT_DISRUPT = "karpenter.sh/do-not-disrupt"
 KARPENTERS_OWN = "karpenter.sh/termination"
+CLASS_FINALIZER = "karpenter.k8s.aws/termination"
 NODE_POOLS = "/apis/karpenter.sh/v1/nodepools"
 NODE_CLAIMS = "/apis/karpenter.sh/v1/nodeclaims"
+NODE_CLASSES = "/apis/karpenter.k8s.aws/v1/ec2nodeclasses"
 BUDGETS = "/apis/policy/v1/poddisruptionbudgets"
 ATTACHMENTS = "/apis/storage.k8s.io/v1/volumeattachments"
 # Instances that are looked at in one question.
@@ -29,16 +31,37 @@ def handler(event, _context):
     except ClientError as error:
         if error.response["Error"]["Code"] != "ResourceNotFoundException":
             raise
-        ids = " ".join(event["Instances"])
+        ids = " ".join(event.get("Instances", ()))
         return {
             "cluster": "gone",
             "karpenter": [
                 f"cluster {cluster} is gone, so nothing terminates them; run aws ec2 terminate-instances --instance-ids {ids}"
             ],
         }
-    seen = Seen(Api(cluster, event.get("KubectlRoleArn")))
+    api = Api(cluster, event.get("KubectlRoleArn"))
+    if why := silent(api):
+        pools = " ".join(sorted(set(event.get("Instances", {}).values())))
+        said = (
+            f"the API server of cluster {cluster} does not answer ({why}), and Karpenter needs it; NodePools whose deletion it did "
+            f"not hear of are still there, so when it answers again run kubectl delete nodepool {pools}"
+        )
+        return {"cluster": "there", "karpenter": [said]}
+    seen = Seen(api)
+    if "Release" in event:
+        return {"cluster": "there", "released": list(seen.released(event["Release"], event["Namespace"]))}
     found = {id: list(seen.why(id, pool)) for id, pool in list(event["Instances"].items())[:MOST]}
     return {"cluster": "there", "karpenter": list(seen.controller(event["Namespace"])), "instances": found}
+
+
+def silent(api):
+    """Why the API server does not answer at all; nothing when it does, be it with a refusal."""
+    try:
+        api.call("GET", "/version")
+    except PermissionError:
+        return ""
+    except OSError as error:
+        return str(error)
+    return ""
 
 
 class Seen:
@@ -51,7 +74,7 @@ class Seen:
     def __init__(self, api):
         self._api = api
         self.pools = {one["metadata"]["name"]: one for one in self._list(NODE_POOLS) or ()}
-        claims = self._list(NODE_CLAIMS)
+        self._claim_list = claims = self._list(NODE_CLAIMS)
         self._claims_known = claims is not None
         self._claims = {id_of(one.get("status", {})): one for one in claims or ()}
         self._nodes = {id_of(one["spec"]): one for one in self._list("/api/v1/nodes") or ()}
@@ -82,6 +105,29 @@ class Seen:
                 f"Karpenter's controller does not work, so nothing terminates them: pod {called(one)} is {phase} and not ready"
                 + (f", {waits}" if waits else "")
             )
+
+    def released(self, pool, namespace):
+        """Take Karpenter's finalizers from what of a pool without instances no controller takes them from.
+
+        What they are for is seen to: instances are gone, and the sweep removes launch templates and instance profiles.
+        """
+        if not any(self.controller(namespace)):
+            return
+        for one in self._claim_list or ():
+            of = one["metadata"].get("labels", {}).get("karpenter.sh/nodepool")
+            if of == pool and "deletionTimestamp" in one["metadata"]:
+                yield from self._without(NODE_CLAIMS, KARPENTERS_OWN, one)
+        for one in self._list(NODE_CLASSES) or ():
+            if one["metadata"]["name"] == pool:
+                yield from self._without(NODE_CLASSES, CLASS_FINALIZER, one)
+
+    def _without(self, path, finalizer, one):
+        name, there = one["metadata"]["name"], one["metadata"].get("finalizers") or []
+        if finalizer in there:
+            others = [each for each in there if each != finalizer]
+            version = one["metadata"]["resourceVersion"]
+            self._api.call("PATCH", f"{path}/{name}", {"metadata": {"finalizers": others, "resourceVersion": version}})
+            yield f"finalizer {finalizer} was removed from {path.rpartition('/')[2]}/{name}, because no controller of Karpenter works"
 
     def why(self, id, pool):
         """Why an instance is alive, most telling first."""
