@@ -80,13 +80,14 @@ FORMS = (
 
 
 @cache
-def synthesized(example: str) -> list[dict[str, Any]]:
+def synthesized(example: str, **context: Any) -> list[dict[str, Any]]:
     """The templates of an example, those of stacks in stacks among them."""
     import pytest
     from aws_cdk import App
 
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
-        patch.setattr("aws_cdk.App", partial(App, outdir=folder))
+        context["aws:cdk:disable-asset-staging"] = True
+        patch.setattr("aws_cdk.App", partial(App, outdir=folder, context=context))
         # As the command line says whose credentials it has.
         patch.setenv("CDK_DEFAULT_ACCOUNT", "111122223333")
         patch.setenv("CDK_DEFAULT_REGION", "us-west-2")

@@ -16,11 +16,14 @@ from eks_rehearsal.cloudformation.types import TYPES
 from eks_rehearsal.processes import Processes, wait_for
 from eks_rehearsal.programs import programs
 from eks_rehearsal.rehearse import node
+from tests.forms import synthesized
 from tests.rehearsal.test_rehearsals import Quiet
 from tests.rehearsal.test_takeover_rehearsed import CRDS, OBJECTS, WORK
 from tests.shapes import ROOT
 
 STEPS = ("before", "keep", "take")
+# The CDK's older OIDC provider asks the issuer itself for its certificate, and a rehearsal reaches no one.
+NATIVE = {"@aws-cdk/aws-eks:useNativeOidcProvider": True}
 ACCOUNTS = f"{OBJECTS}/karpenter/serviceaccounts/karpenter"
 DEPLOYMENT = "/apis/apps/v1/namespaces/karpenter/deployments/karpenter"
 ROLE = "eks.amazonaws.com/role-arn"
@@ -32,8 +35,7 @@ def apps(tmp_path_factory):
     folders = {}
     for step in STEPS:
         folders[step] = tmp_path_factory.mktemp(step) / "cdk.out"
-        # The CDK's older OIDC provider asks the issuer itself for its certificate, and a rehearsal reaches no one.
-        context = json.dumps({"step": step, "@aws-cdk/aws-eks:useNativeOidcProvider": True})
+        context = json.dumps({"step": step, **NATIVE})
         env = {**os.environ, "CDK_OUTDIR": str(folders[step]), "CDK_CONTEXT_JSON": context}
         example = ROOT / "examples" / "from_cdk_eks_karpenter.py"
         subprocess.run([sys.executable, example], env={**env, "CDK_VALIDATION": "false"}, check=True)
@@ -41,11 +43,10 @@ def apps(tmp_path_factory):
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_whatever_the_example_is_made_of_the_rehearsal_knows(apps, step):
+def test_whatever_the_example_is_made_of_the_rehearsal_knows(step):
     nested = NestedStacks(lambda: None).type
     types = find({**TYPES, nested.name: nested}, CustomResources(lambda: None))
-    for path in apps[step].glob("*.template.json"):
-        template = json.loads(path.read_text())
+    for template in synthesized("from_cdk_eks_karpenter", step=step, **NATIVE):
         language.check(template)
         for name, resource in template["Resources"].items():
             types(resource["Type"]).check(name, resource.get("Properties", {}))
