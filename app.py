@@ -34,7 +34,7 @@ def main() -> int:
         app = cdk.App(context=_context(HERE / "cdk.json"), outdir=str(out))
         return _synthesize(app, out)
     except InvalidSettings as error:
-        print(faults_as_text(error), end="", file=sys.stderr)
+        print(faults_as_text(error.faults), end="", file=sys.stderr)
         _leave_nothing_deployable(out)
         return 1
     except BaseException:

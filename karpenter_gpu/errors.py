@@ -11,7 +11,7 @@ A `Fault` is one sentence: where it is, the value, the rule, and the way out.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -42,11 +42,18 @@ class Fault:
 
 
 class InvalidSettings(KarpenterGpuError, ValueError):
-    """Settings that cannot be built from; `faults` has every fault that was found."""
+    """Settings that cannot be built from.
 
-    def __init__(self, faults: Iterable[Fault]) -> None:
+    Attributes:
+        faults: Every fault that was found, under its dotted path, as `cdk.json` has it.
+
+        sentences: The same in the words of whoever wrote the settings: keywords and classes, where that was Python.
+    """
+
+    def __init__(self, faults: Iterable[Fault], sentences: Iterable[str] | None = None) -> None:
         self.faults = tuple(faults)
-        super().__init__("\n".join(map(str, self.faults)))
+        self.sentences = tuple(map(str, self.faults) if sentences is None else sentences)
+        super().__init__("\n".join(self.sentences))
 
 
 class NodeMissing(KarpenterGpuError, ImportError):
@@ -66,13 +73,11 @@ def plain_faults() -> Iterator[None]:
     try:
         yield
     except InvalidSettings as error:
-        sys.stderr.write(faults_as_text(error))
+        sys.stderr.write(faults_as_text(error.sentences))
         raise SystemExit(1) from None
 
 
-def faults_as_text(error: InvalidSettings) -> str:
+def faults_as_text(faults: Collection[object]) -> str:
     """The faults, a line each, as a person reads them at a terminal."""
-    count = len(error.faults)
-    return "".join(
-        [f"{count} setting{'s' * (count > 1)} cannot be used:\n", *(f"  {fault}\n" for fault in error.faults)]
-    )
+    head = f"{len(faults)} setting{'s' * (len(faults) > 1)} cannot be used:\n"
+    return head + "".join(f"  {fault}\n" for fault in faults)

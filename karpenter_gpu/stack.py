@@ -35,6 +35,7 @@ from karpenter_gpu.settings import (
     Platform,
     rules,
 )
+from karpenter_gpu.settings._written import in_words_of_caller
 from karpenter_gpu.settings.pool import tag_faults
 from karpenter_gpu.versions import Minor
 
@@ -88,6 +89,7 @@ class EksGpuStack(Stack):
         InvalidSettings: Before any construct exists, with every fault; what was looked up is checked when it is there.
     """
 
+    @in_words_of_caller()
     def __init__(
         self,
         scope: Construct,

@@ -133,7 +133,7 @@ def test_an_app_of_ones_own_ends_with_its_faults_alone(capsys):
     with pytest.raises(SystemExit) as ended, karpenter_gpu.plain_faults():
         karpenter_gpu.GpuPool(name="A", gpu_names=("l4",), gpu_limit=1)
     assert ended.value.code == 1
-    assert capsys.readouterr().err.startswith("1 setting cannot be used:\n  name: 'A' is not a DNS label")
+    assert capsys.readouterr().err.startswith("1 setting cannot be used:\n  GpuPool(name=…): 'A' is not a DNS label")
 
 
 def test_without_credentials_an_example_that_needs_them_says_so(tmp_path):
@@ -150,5 +150,5 @@ def test_without_credentials_an_example_that_needs_them_says_so(tmp_path):
     )
     assert ran.returncode == 1
     assert ran.stderr.startswith(
-        "1 setting cannot be used:\n  cluster.name: 'platform' is to be looked up, and account and"
+        "1 setting cannot be used:\n  cluster=ExistingCluster(name=…): 'platform' is to be looked up, and account and"
     )

@@ -388,7 +388,7 @@ def test_the_stacks_tags_reach_gpu_nodes_and_a_pools_own_come_first():
 
 
 def test_a_stacks_tag_that_karpenter_keeps_for_itself_is_refused():
-    with pytest.raises(InvalidSettings, match=r"tags: 'karpenter.sh/nodepool' is a tag Karpenter keeps for itself"):
+    with pytest.raises(InvalidSettings, match=r"tags=…: 'karpenter.sh/nodepool' is a tag Karpenter keeps for itself"):
         cluster_stack(stack={"tags": {"karpenter.sh/nodepool": "x"}})
 
 

@@ -45,8 +45,10 @@ from karpenter_gpu.settings import (
     rules,
 )
 from karpenter_gpu.settings._types import cluster_name_problem
+from karpenter_gpu.settings._written import in_words_of_caller, sentence
 from karpenter_gpu.settings.existing import API_AND_CONFIG_MAP, CONFIG_MAP, IDS, TAGS
 from karpenter_gpu.settings.gates import needs, with_gates
+from karpenter_gpu.settings.platform import faults_between
 from karpenter_gpu.versions import Minor
 
 # Each manifest keeps two functions busy, the provider's and its handler, and a new account may run ten at a time.
@@ -133,6 +135,7 @@ class Karpenter(Construct):
         InvalidSettings: Before any resource is made, with every fault.
     """
 
+    @in_words_of_caller(karpenter="settings")
     def __init__(
         self,
         scope: Construct,
@@ -319,7 +322,12 @@ class Karpenter(Construct):
             InvalidSettings: Before any resource is made, with every fault.
         """
         if faults := tuple(_argument_faults(pool=(pool, GpuPool))) or tuple(self._pool_faults(pool)):
-            raise InvalidSettings(faults)
+            words: dict[str, tuple[str, object]] = {"pool": ("pool", pool), "pools": ("pool", pool)}
+            words |= {
+                "karpenter": ("settings", self._settings),
+                "device_plugin": ("device_plugin", self._plugin.settings),
+            }
+            raise InvalidSettings(faults, [sentence(fault, words) for fault in faults])
         self._pools[pool.name] = pool
         if any(needs(pool)):
             self.charts.renew(self._controller_values())
@@ -349,9 +357,15 @@ class Karpenter(Construct):
         return manifests
 
     def _pool_faults(self, pool: GpuPool) -> Iterator[Fault]:
-        yield from rules.pool_fits(pool, self._kubernetes, self._settings, known(Stack.of(self).region))
+        yield from faults_between(
+            kubernetes=self._kubernetes,
+            karpenter=self._settings,
+            device_plugin=self._plugin.settings,
+            pools=(pool,),
+            account=known(Stack.of(self).account),
+            region=known(Stack.of(self).region),
+        )
         yield from rules.pool_names_differ([*self._pools.values(), pool])
-        yield from rules.plugin_can_share(pool, self._plugin.settings)
         yield from (fault.under(f"pools.{pool.name}") for fault in self._zone_faults(pool))
 
     def _zone_faults(self, pool: GpuPool) -> Iterator[Fault]:
@@ -446,7 +460,8 @@ def _arn_of_provider(issuer: str) -> str:
 
 def _faults(given: _Given, scope: Construct, device_plugin: DevicePlugin) -> list[Fault]:
     """Every fault that can be seen; what a sound cluster and sound settings are needed for is looked at when they are."""
-    cluster, settings = given.cluster, given.settings
+    cluster, settings, stack = given.cluster, given.settings, Stack.of(scope)
+    account, region = known(stack.account), known(stack.region)
     faults = [*_argument_faults(settings=(settings, KarpenterSettings), device_plugin=(device_plugin, DevicePlugin))]
     faults += target.faults(
         cluster,
@@ -459,12 +474,18 @@ def _faults(given: _Given, scope: Construct, device_plugin: DevicePlugin) -> lis
         *_network_faults(cluster, given.subnets, given.security_groups, given.discovery),
         *target.name_faults(cluster, given.cluster_name),
         *_second_faults(scope, given.cluster_name),
-        *_kubernetes_faults(given.kubernetes_version, target.version_of(cluster)),
-        *_faults_of_settings(cluster, given.cluster_name, given.version, settings),
-        *rules.isolation_fits(settings, device_plugin),
+        *_kubernetes_faults(cluster, given.kubernetes_version),
+        *_name_faults(given.cluster_name),
+        *faults_between(
+            cluster_name=None if cluster_name_problem(given.cluster_name) else given.cluster_name,
+            kubernetes=_minor(given.version),
+            karpenter=settings,
+            device_plugin=device_plugin,
+            account=account,
+            region=region,
+        ),
         *_takeover_faults(scope, cluster, given.node_role, settings),
-        *rules.arns_fit(settings, known(Stack.of(scope).account), known(Stack.of(scope).region), "karpenter"),
-        *rules.issuer_fits(given.oidc_issuer, known(Stack.of(scope).region), "oidc_issuer"),
+        *rules.issuer_fits(given.oidc_issuer, region, "oidc_issuer"),
     ]
 
 
@@ -550,28 +571,26 @@ def _takeover_faults(
         )
 
 
-def _kubernetes_faults(given: str | None, made: str | None) -> Iterator[Fault]:
+def _name_faults(cluster_name: str) -> Iterator[Fault]:
+    if problem := cluster_name_problem(cluster_name):
+        yield Fault("cluster_name", problem)
+
+
+def _minor(version: str | None) -> Minor | None:
+    try:
+        return Minor.parse(version or "")
+    except ValueError:
+        return None
+
+
+def _kubernetes_faults(cluster: Any, given: str | None) -> Iterator[Fault]:
+    made = target.version_of(cluster)
     if given and made and given != made:
         yield Fault("kubernetes_version", f"{given!r} is not the cluster's Kubernetes, which is {made}; leave it out")
-
-
-def _faults_of_settings(
-    cluster: Any, cluster_name: str, version: str | None, settings: KarpenterSettings
-) -> Iterator[Fault]:
-    problem = cluster_name_problem(cluster_name)
-    if problem:
-        yield Fault("cluster_name", problem)
+    if minor := _minor(given or made):
+        yield from target.image_faults(cluster, minor)
     else:
-        yield from rules.role_names_fit(cluster_name, settings)
-    yield from rules.karpenter_is_known(settings)
-    yield from rules.gates_exist(settings)
-    yield from rules.fargate_fits(settings)
-    try:
-        kubernetes = Minor.parse(version or "")
-    except ValueError:
         yield Fault(
-            "kubernetes_version", f"{version!r} does not say the cluster's Kubernetes; give its minor, as in 1.36"
+            "kubernetes_version",
+            f"{given or made!r} does not say the cluster's Kubernetes; give its minor, as in 1.36",
         )
-    else:
-        yield from rules.karpenter_supports(kubernetes, settings)
-        yield from target.image_faults(cluster, kubernetes)

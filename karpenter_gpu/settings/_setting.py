@@ -15,6 +15,7 @@ from typing_extensions import dataclass_transform
 
 from karpenter_gpu.errors import Fault, InvalidSettings
 from karpenter_gpu.settings._types import key_of, other_cases
+from karpenter_gpu.settings._written import constructor_sentence
 
 T = TypeVar("T")
 
@@ -65,7 +66,8 @@ def setting(cls: type[T]) -> type[T]:
         try:
             build(self, *args, **given)
         except ValidationError as error:
-            raise InvalidSettings(faults_of(error, made, given)) from None
+            faults = tuple(faults_of(error, made, given))
+            raise InvalidSettings(faults, [constructor_sentence(one, made, given) for one in faults]) from None
 
     made.__init__ = init  # type: ignore[assignment]
     return cast("type[T]", made)
@@ -79,7 +81,11 @@ def validated(cls: type[T], document: object) -> T:
     """
     if not isinstance(document, Mapping) or not all(isinstance(name, str) for name in document):
         raise InvalidSettings([Fault("", f"{shown(document)} is not a mapping of settings, as {cls.__name__} takes")])
-    return cls(**document)
+    try:
+        return cls(**document)
+    except InvalidSettings as error:
+        # Whoever wrote a document knows no constructor.
+        raise InvalidSettings(error.faults) from None
 
 
 _UNKNOWN = "unexpected_keyword_argument"

@@ -12,9 +12,9 @@ from dataclasses import fields
 from typing import Any
 
 from karpenter_gpu.errors import Fault, InvalidSettings
-from karpenter_gpu.settings import rules
 from karpenter_gpu.settings._setting import unknown, validated
 from karpenter_gpu.settings.cluster import NewCluster
+from karpenter_gpu.settings.device_plugin import DevicePlugin
 from karpenter_gpu.settings.existing import ExistingCluster
 from karpenter_gpu.settings.karpenter import KarpenterSettings
 from karpenter_gpu.settings.overrides import override
@@ -97,10 +97,10 @@ def _faults_between_sound_parts(document: Mapping[str, Any]) -> Iterator[Fault]:
     yield from faults_between(
         cluster=sound(ExistingCluster if _is_there(cluster) else NewCluster, cluster),
         karpenter=sound(KarpenterSettings, document.get("karpenter", {})),
+        device_plugin=sound(DevicePlugin, document.get("device_plugin", {})),
         pools=tuple(filter(None, (sound(GpuPool, pool) for pool in pools))) if isinstance(pools, list) else (),
         account=account if isinstance(account, str) else None,
         region=region if isinstance(region, str) else None,
-        today=rules.today(),
     )
 
 

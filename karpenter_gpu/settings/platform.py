@@ -15,6 +15,7 @@ from karpenter_gpu.settings.device_plugin import DevicePlugin
 from karpenter_gpu.settings.existing import ExistingCluster
 from karpenter_gpu.settings.karpenter import KarpenterSettings
 from karpenter_gpu.settings.pool import GpuPool, tag_faults
+from karpenter_gpu.versions import Minor
 
 
 @setting
@@ -57,16 +58,13 @@ class Platform:
     def check(self) -> Iterator[Fault]:
         yield from rules.arns_fit(self.permissions_boundary, self.account, self.region, "permissions_boundary")
         yield from tag_faults(self.tags)
-        yield from rules.isolation_fits(self.karpenter, self.device_plugin)
-        for pool in self.pools:
-            yield from rules.plugin_can_share(pool, self.device_plugin)
         yield from faults_between(
             cluster=self.cluster,
             karpenter=self.karpenter,
+            device_plugin=self.device_plugin,
             pools=self.pools,
             account=self.account,
             region=self.region,
-            today=rules.today(),
         )
 
     @property
@@ -90,35 +88,38 @@ class Platform:
 
 def faults_between(
     *,
-    cluster: NewCluster | ExistingCluster | None,
-    karpenter: KarpenterSettings | None,
-    pools: tuple[GpuPool, ...],
+    cluster: NewCluster | ExistingCluster | None = None,
+    cluster_name: str | None = None,
+    kubernetes: Minor | None = None,
+    karpenter: KarpenterSettings | None = None,
+    device_plugin: DevicePlugin | None = None,
+    pools: tuple[GpuPool, ...] = (),
     account: str | None,
     region: str | None,
-    today: date,
 ) -> Iterator[Fault]:
-    """Every fault between settings that are right by themselves; None for one that is not."""
-    # What is yet to be looked up is checked when it has been.
-    kubernetes = cluster.kubernetes if cluster else None
-    if isinstance(cluster, NewCluster):
-        yield from rules.kubernetes_can_be_created(cluster, today)
-        yield from rules.support_is_chosen(cluster, today)
-        yield from rules.network_fits(cluster, region)
-        yield from rules.pools_reach_the_network(pools, cluster)
-    elif cluster:
-        yield from rules.kubernetes_is_known(cluster)
-        yield from rules.can_be_looked_up(cluster, account, region)
-        yield from rules.issuer_fits(cluster.oidc_issuer, region, "cluster.oidc_issuer")
-    yield from rules.arns_fit(cluster, account, region, "cluster")
+    """Every fault between settings that are right by themselves; None for one that is not, or is not a setting here.
+
+    Args:
+        cluster_name: Of a cluster of one's own, which no setting is for.
+
+        kubernetes: The same cluster's.
+    """
+    if cluster:
+        # What is yet to be looked up is checked when it has been.
+        cluster_name, kubernetes = cluster.name, cluster.kubernetes
+        yield from _cluster_faults(cluster, pools, account, region)
     yield from rules.arns_fit(karpenter, account, region, "karpenter")
-    if kubernetes:
-        yield from rules.kubectl_layer_is_installed(kubernetes)
     if karpenter:
         yield from rules.karpenter_is_known(karpenter)
         yield from rules.gates_exist(karpenter)
         yield from rules.fargate_fits(karpenter)
-    if cluster and karpenter:
-        yield from rules.role_names_fit(cluster.name, karpenter)
+    if karpenter and device_plugin:
+        yield from rules.isolation_fits(karpenter, device_plugin)
+    if device_plugin:
+        for pool in pools:
+            yield from rules.plugin_can_share(pool, device_plugin)
+    if cluster_name and karpenter:
+        yield from rules.role_names_fit(cluster_name, karpenter)
     if isinstance(cluster, NewCluster) and karpenter:
         yield from rules.controllers_fit(cluster, karpenter)
         yield from rules.addons_are_there(cluster, karpenter)
@@ -127,3 +128,21 @@ def faults_between(
         for pool in pools:
             yield from rules.pool_fits(pool, kubernetes, karpenter, region)
     yield from rules.pool_names_differ(pools)
+
+
+def _cluster_faults(
+    cluster: NewCluster | ExistingCluster, pools: tuple[GpuPool, ...], account: str | None, region: str | None
+) -> Iterator[Fault]:
+    if isinstance(cluster, NewCluster):
+        today = rules.today()
+        yield from rules.kubernetes_can_be_created(cluster, today)
+        yield from rules.support_is_chosen(cluster, today)
+        yield from rules.network_fits(cluster, region)
+        yield from rules.pools_reach_the_network(pools, cluster)
+    else:
+        yield from rules.kubernetes_is_known(cluster)
+        yield from rules.can_be_looked_up(cluster, account, region)
+        yield from rules.issuer_fits(cluster.oidc_issuer, region, "cluster.oidc_issuer")
+    yield from rules.arns_fit(cluster, account, region, "cluster")
+    if cluster.kubernetes:
+        yield from rules.kubectl_layer_is_installed(cluster.kubernetes)

@@ -6,7 +6,7 @@ from karpenter_gpu import ExistingCluster, ExistingVpc, InvalidSettings, NewClus
 def fault_of(make, **given):
     with pytest.raises(InvalidSettings) as caught:
         make(**given)
-    return str(caught.value)
+    return "\n".join(map(str, caught.value.faults))
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_nodes_are_never_newer_than_their_control_plane_nor_far_behind():
     def fault(nodes, **more):
         with pytest.raises(InvalidSettings) as caught:
             NewCluster(name="x", kubernetes_version="1.36", system_nodes=SystemNodes(kubernetes_version=nodes, **more))
-        return str(caught.value)
+        return "\n".join(map(str, caught.value.faults))
 
     assert fault("1.37").startswith(
         "system_nodes.kubernetes_version: 1.37 is newer than the control plane's 1.36, and a kubelet must never be"
@@ -152,4 +152,4 @@ def test_nodes_are_never_newer_than_their_control_plane_nor_far_behind():
 def test_values_for_addons_are_documents_for_addons_that_exist(given, fault):
     with pytest.raises(InvalidSettings) as caught:
         NewCluster(name="x", addon_values=given)
-    assert str(caught.value).startswith(fault)
+    assert "\n".join(map(str, caught.value.faults)).startswith(fault)

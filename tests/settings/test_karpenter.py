@@ -9,7 +9,7 @@ from karpenter_gpu.compat import FEATURE_GATES
 def fault_of(**given):
     with pytest.raises(InvalidSettings) as caught:
         KarpenterSettings(**given)
-    return str(caught.value)
+    return "\n".join(map(str, caught.value.faults))
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,8 @@ def test_what_shares_gpus_must_be_there(given, karpenter, fault):
 def test_a_plugin_of_others_is_not_configured_behind_their_back():
     given = {"cluster": NewCluster(name="x"), "device_plugin": DevicePlugin(enabled=False)}
     with pytest.raises(
-        InvalidSettings, match=r"pools.p.sharing: is done by the device plugin, which device_plugin.enabled"
+        InvalidSettings,
+        match=r"Platform\(pools=\[GpuPool\(name='p', sharing=…\)\]\): is done by the device plugin, which device_plugin.enabled",
     ):
         Platform(pools=[pool(sharing=TURNS)], **given)
     Platform(pools=[pool(sharing=TURNS, ami=BOTTLEROCKET)], **given)
