@@ -63,6 +63,13 @@ def _template_id(world: World, asked: Mapping[str, Any]) -> str:
     return str(world.backend("ec2").get_launch_template_by_name(asked["LaunchTemplateName"]).id)
 
 
+def _reservation_id(world: World, asked: Mapping[str, Any]) -> str:
+    """The reservation that a launch template names; empty where it names none."""
+    template = world.backend("ec2").get_launch_template(_template_id(world, asked))
+    said = template.get_version(asked.get("Version") or "$Default").data.get("CapacityReservationSpecification") or {}
+    return str((said.get("CapacityReservationTarget") or {}).get("CapacityReservationId", ""))
+
+
 def _launch(world: World, call: Call) -> Iterator[Asked]:
     """RunInstances and CreateFleet: what is made, and what it is made of. Network interfaces are not looked at."""
     asked, action = call.parameters, f"ec2:{call.action}"
@@ -74,6 +81,7 @@ def _launch(world: World, call: Call) -> Iterator[Asked]:
     used = [("launch-template", _template_id(world, one)) for one in templates]
     used += [("subnet", one["SubnetId"]) for one in overrides if one.get("SubnetId")]
     used += [("image", one["ImageId"]) for one in overrides if one.get("ImageId")]
+    used += [("capacity-reservation", id) for one in templates if (id := _reservation_id(world, one))]
     for kind, name in dict.fromkeys(used):
         yield Asked(action, *_of_ec2(world, kind, name))
 

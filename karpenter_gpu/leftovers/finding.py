@@ -88,6 +88,15 @@ def by_tag_filter(
     return find
 
 
+def having(tag: str, find: Finder, *, it_has: bool = True) -> Finder:
+    """Of what is found, those that have a tag, or those that have it not."""
+
+    def found(account: Account) -> Iterator[Resource]:
+        return (one for one in find(account) if (tag in one.tags) is it_has)
+
+    return found
+
+
 def instances(account: Account) -> Iterator[Resource]:
     asked = {"Filters": [{"Name": "tag-key", "Values": list(account.owner.tag_keys)}]}
     for reservation in account.pages("ec2", "describe_instances", "Reservations", **asked):

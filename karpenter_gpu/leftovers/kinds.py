@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from karpenter_gpu.labels import MADE_BY_TAG
 from karpenter_gpu.leftovers import finding, prices, removing
 from karpenter_gpu.leftovers.account import Account
 from karpenter_gpu.leftovers.finding import Finder, Resource, by_iam, by_tag_filter, of_cluster
@@ -81,6 +82,14 @@ class Kind:
 _GOES_WITH_CLUSTER: Final = "it goes with the cluster"
 _READ_CLUSTER: Final = ("eks:DescribeCluster",)
 _ELB: Final = "elasticloadbalancing"
+# Those that a stack reserved for a pool are its own; what anybody else reserved may not be had again.
+_RESERVATIONS: Final = by_tag_filter(
+    "describe_capacity_reservations",
+    "CapacityReservations",
+    "CapacityReservationId",
+    born="CreateDate",
+    gone=("State", ("expired", "cancelled", "failed", "unsupported")),
+)
 
 # fmt: off
 KINDS: Final = (
@@ -94,9 +103,9 @@ KINDS: Final = (
          (*_READ_CLUSTER, "eks:ListPodIdentityAssociations"), kept=_GOES_WITH_CLUSTER),
     Kind("CloudFormation stack", finding.stacks, ("cloudformation:DescribeStacks", "cloudformation:ListStackResources"),
          kept="it may hold more than the cluster: aws cloudformation delete-stack --stack-name {id}"),
-    Kind("capacity reservation",
-         by_tag_filter("describe_capacity_reservations", "CapacityReservations", "CapacityReservationId", born="CreateDate",
-                       gone=("State", ("expired", "cancelled", "failed", "unsupported"))),
+    Kind("reservation of a pool", finding.having(MADE_BY_TAG, _RESERVATIONS), ("ec2:DescribeCapacityReservations",),
+         calling("ec2", "cancel_capacity_reservation", "CapacityReservationId"), ("ec2:CancelCapacityReservation",), price=prices.reservation),
+    Kind("capacity reservation", finding.having(MADE_BY_TAG, _RESERVATIONS, it_has=False),
          ("ec2:DescribeCapacityReservations",), price=prices.reservation,
          kept="its capacity may not be had again: aws ec2 cancel-capacity-reservation --capacity-reservation-id {id}"),
     Kind("spot request",

@@ -37,16 +37,12 @@ class Ground:
 
     Args:
         aws: The emulated AWS.
-
-        reservations: What it says of capacity reservations, which it has none of by itself.
     """
 
     aws: EmulatedAws
-    reservations: list = field(default_factory=list)
 
     def __post_init__(self):
         operations = self.aws.extensions.operations
-        operations["ec2", "DescribeCapacityReservations"] = lambda _: {"CapacityReservations": self.reservations}
         # moto has the tags, and not this operation.
         operations["iam", "ListInstanceProfileTags"] = self._profile_tags
         operations["ec2", "DeleteNatGateway"] = self._delete_nat_gateway
@@ -185,14 +181,20 @@ def stack(one):
 
 
 def capacity_reservation(one):
-    one.ground.reservations.append(
-        {
-            "CapacityReservationId": f"cr-{one.name}",
-            "InstanceType": "p5.48xlarge",
-            "TotalInstanceCount": 2,
-            "State": "active",
-            "Tags": one.listed,
-        }
+    reserve(one, "p5.48xlarge", one.listed)
+
+
+def reservation_of_a_pool(one):
+    reserve(one, "p4d.24xlarge", [*one.listed, {"Key": "karpenter-gpu/made-by", "Value": "Stack"}])
+
+
+def reserve(one, kind, tags):
+    one.ground.ec2.create_capacity_reservation(
+        InstanceType=kind,
+        InstancePlatform="Linux/UNIX",
+        AvailabilityZone=one.ground.zones[0],
+        InstanceCount=2,
+        TagSpecifications=[{"ResourceType": "capacity-reservation", "Tags": tags}],
     )
 
 
@@ -368,6 +370,7 @@ PLANTS = {
     "access entry": access_entry,
     "Pod Identity association": association,
     "CloudFormation stack": stack,
+    "reservation of a pool": reservation_of_a_pool,
     "capacity reservation": capacity_reservation,
     "spot request": spot_request,
     "Auto Scaling group": group_of_autoscaling,
@@ -408,7 +411,7 @@ def plant(one, *, but=()):
 STATIC = re.compile(
     r"\w+_(images|snapshots|snapshot_tier_status|instance_type\w*|spot_price_history|\w+_offerings|availability_zones|regions"
     r"|tags|\w+_services|account_attributes|account_limits|\w*prefix_lists|ssl_policies|addon_versions|cluster_versions|access_policies)"
-    "|list_policies|describe_capacity_reservations"
+    "|list_policies"
 )
 # What moto was asked and has not.
 _missing = set()

@@ -66,6 +66,7 @@ def test_what_aws_itself_says_the_price_of_is_priced_and_nothing_else_is(found):
     priced = {one["kind"]: one["usd_per_day"] for one in found[1]["left"] if one["usd_per_day"]}
     assert priced == {
         "cluster": pytest.approx(2.4),
+        "reservation of a pool": pytest.approx(24 * 2 * 21.957642),
         "capacity reservation": pytest.approx(24 * 2 * 55.04),
         "instance": pytest.approx(24 * 0.8048),
         "NAT gateway": pytest.approx(1.08),

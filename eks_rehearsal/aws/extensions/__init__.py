@@ -21,6 +21,7 @@ from eks_rehearsal.aws.extensions.eks_pod_identity import PodIdentity
 from eks_rehearsal.aws.extensions.events import AwsEvents
 from eks_rehearsal.aws.extensions.iam import Iam
 from eks_rehearsal.aws.extensions.pricing import Pricing
+from eks_rehearsal.aws.extensions.reservations import CapacityReservations
 from eks_rehearsal.aws.extensions.s3 import S3
 from eks_rehearsal.aws.extensions.ssm import Ssm
 from eks_rehearsal.aws.extensions.states import StepFunctions
@@ -40,21 +41,24 @@ class Extensions:
         clusters: EKS's.
 
         events: Sends what AWS itself would.
+
+        reservations: EC2's reserved capacity, of which Capacity Blocks are bought beside every API that is emulated.
     """
 
     operations: Operations
     roles: Roles
     clusters: Clusters
     events: AwsEvents
+    reservations: CapacityReservations
 
 
 def extend(world: World) -> Extensions:
     """Every extension, for an account in a region."""
     roles, clusters = Roles(world), Clusters(world)
-    identity = PodIdentity(clusters, roles)
+    identity, ec2 = PodIdentity(clusters, roles), Ec2(world)
     services = (
         CloudControl(clusters),
-        Ec2(world),
+        ec2,
         EcrPublic(),
         Eks(clusters),
         AccessEntries(clusters),
@@ -70,4 +74,4 @@ def extend(world: World) -> Extensions:
         Sts(world, roles),
     )
     operations = {key: operation for service in services for key, operation in service.operations.items()}
-    return Extensions(operations, roles, clusters, AwsEvents(world))
+    return Extensions(operations, roles, clusters, AwsEvents(world), ec2.reservations)

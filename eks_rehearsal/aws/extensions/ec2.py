@@ -16,6 +16,7 @@ from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS, INSTANCE_TYP
 
 from eks_rehearsal.aws.extensions.launching import Launching, tags_of_request
 from eks_rehearsal.aws.extensions.pricing import spot_usd_per_hour
+from eks_rehearsal.aws.extensions.reservations import CapacityReservations
 from eks_rehearsal.aws.wire import AwsError, Call, Response, body_of
 from eks_rehearsal.aws.world import Operations, World
 
@@ -73,7 +74,8 @@ class Ec2:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._launching = Launching(world)
+        self.reservations = CapacityReservations(world)
+        self._launching = Launching(world, self.reservations)
         self._static: dict[bytes, Response] = {}
         moto.ec2.utils.is_filter_matching = _matches
         self._shutting_down: set[str] = set()
@@ -87,11 +89,11 @@ class Ec2:
             "RunInstances": self.run_instances,
             "TerminateInstances": self.terminate_instances,
             "DescribeSpotPriceHistory": self.describe_spot_price_history,
-            "DescribeCapacityReservations": lambda _: {"CapacityReservations": []},
             "DescribePlacementGroups": lambda _: {"PlacementGroups": []},
             **dict.fromkeys(_STATIC, self.describe_static),
         }
-        return {("ec2", action): operation for action, operation in table.items()}
+        own: Operations = {("ec2", action): operation for action, operation in table.items()}
+        return own | self.reservations.operations
 
     @property
     def _ec2(self) -> Any:
@@ -121,7 +123,7 @@ class Ec2:
         version = self._launching.template(asked["LaunchTemplate"]) if "LaunchTemplate" in asked else None
         data = {**(version.data if version else {}), **asked}
         market = (data.get("InstanceMarketOptions") or {}).get("MarketType")
-        capacity_type = "spot" if market == "spot" else "on-demand"
+        capacity_type = market or "on-demand"
         data["SubnetId"] = data.get("SubnetId") or _subnet_of_interfaces(data)
         if why := self._launching.refusal(data, self._launching.zone_of(data), capacity_type):
             raise AwsError(*why, status=500 if why[0].startswith("Insufficient") else 400)

@@ -15,6 +15,7 @@ from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.ec2.utils import parse_user_data
 
 from eks_rehearsal.aws.extensions.pricing import spot_usd_per_hour, usd_per_hour
+from eks_rehearsal.aws.extensions.reservations import CapacityReservations
 from eks_rehearsal.aws.wire import AwsError, tags_of
 from eks_rehearsal.aws.world import World
 
@@ -36,7 +37,7 @@ class Choice:
 
         zone: The subnet's.
 
-        capacity_type: `spot` or `on-demand`.
+        capacity_type: `spot`, `on-demand` or `capacity-block`.
     """
 
     specification: Document
@@ -67,8 +68,9 @@ class Choice:
 class Launching:
     """Starts instances in moto, complete, and says so to the hooks."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, reservations: CapacityReservations) -> None:
         self._world = world
+        self._reservations = reservations
 
     @property
     def _ec2(self) -> Any:
@@ -124,12 +126,19 @@ class Launching:
         if image.architecture and image.architecture not in supported:
             text = f"The architecture '{supported[0]}' of the specified instance type does not match the architecture"
             return "InvalidParameterValue", f"{text} '{image.architecture}' of the specified AMI."
-        if not self._world.hooks.has_capacity(name, zone, capacity_type):
-            text = (
-                f"We currently do not have sufficient {name} capacity in the Availability Zone you requested ({zone})."
-            )
-            return _NO_CAPACITY, text
-        return None
+        return self._shortage(data, zone, capacity_type)
+
+    def _shortage(self, data: Mapping[str, Any], zone: str, capacity_type: str) -> tuple[str, str] | None:
+        """What is lacking; a reservation lacks nothing while it has room."""
+        name = data["InstanceType"]
+        try:
+            is_reserved = self._reservations.chosen(data, zone) is not None
+        except AwsError as error:
+            return error.code, error.message
+        if is_reserved or self._world.hooks.has_capacity(name, zone, capacity_type):
+            return None
+        text = f"We currently do not have sufficient {name} capacity in the Availability Zone you requested ({zone})."
+        return _NO_CAPACITY, text
 
     # Launches.
 
@@ -144,6 +153,7 @@ class Launching:
     ) -> Any:
         """Moto's reservation of `count` instances that carry everything `data` says."""
         profile = self._profile(data.get("IamInstanceProfile") or {})
+        kept = self._reservations.chosen(data, self.zone_of(data))
         reservation = self._ec2.run_instances(
             data.get("ImageId"),
             count,
@@ -162,7 +172,7 @@ class Launching:
             monitoring_state="enabled" if (data.get("Monitoring") or {}).get("Enabled") else "disabled",
             metadata_options=data.get("MetadataOptions") or {},
             launch_template=dict(template or {}),
-            lifecycle="spot" if capacity_type == "spot" else None,
+            lifecycle=None if capacity_type == "on-demand" else capacity_type,
             block_device_mappings=_volumes(data),
             client_token=data.get("ClientToken"),
             tags={kind: dict(named) for kind, named in tags.items()},
@@ -170,6 +180,8 @@ class Launching:
         reservation.groups = []
         for instance in reservation.instances:
             self._finish(instance, profile)
+            if kept:
+                self._reservations.mark(instance, kept, data)
             self._world.background(self._world.hooks.instance_launched, instance.id)
         return reservation
 

@@ -643,7 +643,7 @@ def _rule(direction: str) -> ResourceType:
 
 
 def _tagged(context: Context, properties: Properties) -> Properties:
-    """The tags of the launch template itself, in the form of every other type."""
+    """The tags of what has tag specifications, in the form of every other type."""
     given = properties.get("TagSpecifications", [])
     for index, own in enumerate(given):
         known(context, f"TagSpecifications[{index}]", own, ("ResourceType", "Tags"))
@@ -679,6 +679,37 @@ def _delete_template(context: Context, id: str, _properties: Properties) -> None
     tried(context, "ec2", "delete_launch_template", LaunchTemplateId=id)
 
 
+def _reservation(context: Context, properties: Properties) -> Made:
+    given = {name: value for name, value in properties.items() if name != "TagSpecifications"}
+    tags = tag_specifications("capacity_reservation", context, _tagged(context, properties))
+    made = call(context, "ec2", "create_capacity_reservation", **given, **tags)
+    return _reservation_made(made["CapacityReservation"])
+
+
+def _reservation_made(one: Mapping[str, Any]) -> Made:
+    counts = {name: str(one[name]) for name in ("AvailableInstanceCount", "TotalInstanceCount")}
+    names = {"Id": one["CapacityReservationId"], "CapacityReservationArn": one["CapacityReservationArn"]}
+    return Made(one["CapacityReservationId"], {**names, **counts, "Tenancy": one["Tenancy"]})
+
+
+def _modified_reservation(context: Context, id: str, old: Properties, new: Properties) -> Made:
+    if chosen(old, RESERVATION_CHANGED) != chosen(new, RESERVATION_CHANGED):
+        given = chosen(new, RESERVATION_CHANGED)
+        call(context, "ec2", "modify_capacity_reservation", CapacityReservationId=id, **given)
+    retag(context, id, _tagged(context, old), _tagged(context, new))
+    asked = {"CapacityReservationIds": [id]}
+    return _reservation_made(call(context, "ec2", "describe_capacity_reservations", **asked)["CapacityReservations"][0])
+
+
+def _cancelled_reservation(context: Context, id: str, _properties: Properties) -> None:
+    """One that has ended cannot be cancelled, and need not be."""
+    there = tried(context, "ec2", "describe_capacity_reservations", CapacityReservationIds=[id])
+    if there and there["CapacityReservations"][0]["State"] == "active":
+        call(context, "ec2", "cancel_capacity_reservation", CapacityReservationId=id)
+
+
+RESERVATION_CHANGED = frozenset({"InstanceCount", "EndDate", "EndDateType", "InstanceMatchCriteria"})
+RESERVATION_FIXED = frozenset({"AvailabilityZone", "InstanceType", "InstancePlatform", "Tenancy"})
 ROUTE = frozenset({"RouteTableId", "DestinationCidrBlock", "DestinationIpv6CidrBlock"})
 BLOCK = frozenset({"VpcId", "CidrBlock", "AmazonProvidedIpv6CidrBlock"})
 FLOW_LOG = frozenset(
@@ -745,5 +776,13 @@ ROWS = (
         _delete_template,
         _new_version,
         frozenset({"LaunchTemplateName"}),
+    ),
+    ResourceType(
+        "AWS::EC2::CapacityReservation",
+        RESERVATION_CHANGED | RESERVATION_FIXED | {"TagSpecifications"},
+        _reservation,
+        _cancelled_reservation,
+        _modified_reservation,
+        RESERVATION_FIXED,
     ),
 )
