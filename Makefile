@@ -5,6 +5,9 @@
 # make check     format, lint, types, architecture, fast suite, templates, docs site, wheels
 # make bench     the figures of docs/benchmarks.md, measured here
 # make conformance   our evaluator of IAM policies against another one, over some 20,000 generated requests
+# make mutants   breaks one thing at a time where it would do most harm; a test must fail        OPTIONS='drain --sample 40'
+# make oldest    the fast suite with the oldest dependencies that both pyproject.toml allow
+# make release   both distributions as they go to PyPI, in dist/        PROJECT_URL=https://github.com/OWNER/NAME
 # make docs      the generated pages of docs/
 PYTHON ?= python3
 PROFILE ?= default
@@ -15,6 +18,7 @@ CDK := $(BIN)/cdk
 
 .DEFAULT_GOAL := synth
 .PHONY: synth test rehearse prove conformance check format lint types architecture templates wheel site docs bench clean
+.PHONY: mutants oldest release try-wheels
 # No telemetry, no notices: nothing but the registries at set-up is ever asked.
 export CDK_DISABLE_CLI_TELEMETRY := true
 # The CDK is installed without bytecode, which is then written for the modules that are used.
@@ -25,8 +29,9 @@ synth: .venv/.synth
 	@$(CDK) synth --quiet -c profile=$(PROFILE) $(ARGS)
 	@echo "cdk.out holds the template, EksGpuStack.template.json, and its assets"
 
+# A file at a time, because what a file's tests synthesize or start is theirs together.
 test: .venv/.dev
-	@$(BIN)/pytest --numprocesses auto
+	@$(BIN)/pytest --numprocesses auto --dist loadfile
 
 # What was synthesized, and the stories on it; the report is rehearsal.html. The first run builds the real programs.
 rehearse: .venv/.rehearsal synth
@@ -72,14 +77,26 @@ templates: .venv/.dev
 
 # Both wheels, each from its own sdist, and looked at where they are installed.
 wheel: .venv/.dev
-	@rm -rf dist
-	@for house in . eks_rehearsal; do $(BIN)/python -m build --no-isolation --outdir dist $$house >/dev/null || exit 1; done
+	@$(BIN)/python release/build.py --draft
 	@$(BIN)/python -m pip install --quiet --no-deps --no-compile --target dist/installed dist/*.whl
 	@cd dist/installed && PYTHONPATH=. ../../$(BIN)/python -c "import karpenter_gpu as k; print(k.__file__); k.GpuPool(name='a', gpu_names=('l4',), gpu_limit=1); k.EksGpuStack"
 	@cd dist/installed && PYTHONPATH=. ../../$(BIN)/python -c "import eks_rehearsal.command as c; print(c.__file__)"
 	@cd dist/installed && ls karpenter_gpu/py.typed karpenter_gpu/cdk/functions/drain.py karpenter_gpu/cdk/functions/attach.py \
 		eks_rehearsal/py.typed eks_rehearsal/watchdog.py eks_rehearsal/cluster/kubelet.yaml eks_rehearsal/functions/runtime_node.mjs \
 		eks_rehearsal/report/report.html.jinja eks_rehearsal/existing_cluster.schema.json >/dev/null
+
+release: .venv/.dev
+	@PROJECT_URL="$(PROJECT_URL)" $(BIN)/python release/build.py
+
+# What a user does first, in an empty environment: both wheels of dist/ with all they need, the README's lines, and a rehearsal's beginning.
+try-wheels: .venv/.dev
+	@$(BIN)/python release/try_wheels.py
+
+mutants: .venv/.dev
+	@$(BIN)/python -m tests.mutants $(OPTIONS)
+
+oldest: .venv/.dev
+	@$(BIN)/python release/oldest.py
 
 # The docs site, in site/; a warning is an error.
 site: .venv/.docs

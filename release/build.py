@@ -15,7 +15,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 if sys.version_info >= (3, 11):
@@ -49,7 +48,9 @@ def faults(url: str, tag: str, root: Path = ROOT) -> list[str]:
         said = " and ".join(f"{house}/pyproject.toml says {one}" for house, one in versions.items())
         found.append(f"version: {said}; both are released together, give them the same")
     if tag and tag != f"v{ours}":
-        found.append(f"tag: {tag!r} is not of version {ours}; tag v{ours}, or change the version in both pyproject.toml")
+        found.append(
+            f"tag: {tag!r} is not of version {ours}; tag v{ours}, or change the version in both pyproject.toml"
+        )
     if not re.search(rf"^## {re.escape(ours)} - \d{{4}}-\d\d-\d\d$", (root / "CHANGELOG.md").read_text(), re.MULTILINE):
         found.append(f"CHANGELOG.md: has no section '## {ours} - YYYY-MM-DD'; give what is unreleased that heading")
     return found
@@ -97,32 +98,38 @@ def prepare(copy: Path, url: str, ref: str) -> None:
         project.write_text(project.read_text() + urls(url, ref, house))
 
 
-def build(url: str, ref: str, into: Path, run: Callable[..., object] = subprocess.run) -> None:
-    """Both sdists, and from each its wheel, looked at by the tools of PyPI."""
+def build(url: str, ref: str, into: Path) -> list[str]:
+    """Both sdists, and from each its wheel."""
     shutil.rmtree(into, ignore_errors=True)
     with tempfile.TemporaryDirectory() as folder:
         prepare(Path(folder), url, ref)
         for house in HOUSES:
-            options = ["--no-isolation", "--outdir", str(into)]
-            run([sys.executable, "-m", "build", *options, str(Path(folder, house))], check=True, stdout=subprocess.DEVNULL)
-    made = sorted(map(str, into.iterdir()))
-    run([sys.executable, "-m", "twine", "check", "--strict", *made], check=True)
-    wheels = [name for name in made if name.endswith(".whl")]
-    run([sys.executable, "-m", "check_wheel_contents", *wheels], check=True)
+            command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(into), str(Path(folder, house))]
+            made = subprocess.run(command, check=False, capture_output=True, text=True)
+            if made.returncode:
+                sys.exit(f"{house} cannot be built:\n{made.stdout}{made.stderr}")
+    return sorted(map(str, into.iterdir()))
+
+
+def look(made: list[str]) -> int:
+    """What PyPI would say of them, and what is in the wheels that should not be."""
+    metadata = [sys.executable, "-m", "twine", "check", "--strict", *made]
+    contents = [sys.executable, "-m", "check_wheel_contents", *(name for name in made if name.endswith(".whl"))]
+    return max(subprocess.run(command, check=False).returncode for command in (metadata, contents))
 
 
 def main() -> int:
     """Build, or say why not."""
     asked = argparse.ArgumentParser(description="Both distributions, in dist.")
-    asked.add_argument("--draft", action="store_true", help="only to look at: under any URL, whatever the changelog says")
+    asked.add_argument(
+        "--draft", action="store_true", help="only to look at: under any URL, whatever the changelog says"
+    )
     draft = asked.parse_args().draft
     url = os.environ.get("PROJECT_URL", "") or ("https://example.org/team/karpenter-gpu" if draft else "")
     found = [] if draft else faults(url, os.environ.get("RELEASE_TAG", ""))
     for fault in found:
         print(fault, file=sys.stderr)
-    if not found:
-        build(url, f"v{version('.')}", ROOT / "dist")
-    return bool(found)
+    return 1 if found else look(build(url, f"v{version('.')}", ROOT / "dist"))
 
 
 if __name__ == "__main__":
