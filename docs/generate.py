@@ -271,8 +271,8 @@ def clusters() -> str:
         "",
         (
             "Each row is an example of `examples/`. What it synthesizes is held by `tests/test_examples.py`; where a story stands, "
-            "`make prove` deploys it on this machine, plays that story, destroys it, and finds everything as it was before: a "
-            "cluster that was there, object for object, with its tags, its aws-auth and its access entries."
+            "`make prove` deploys it on this machine, plays that story, destroys it, and finds everything as it was before: an "
+            "existing cluster, object for object, with its tags, its aws-auth and its access entries."
         ),
         "",
         "| cluster | example | GPU nodes are let in by | their network is found by | the controller's role | rehearsed |",

@@ -235,7 +235,7 @@ class Assembly:
             named[match[1]][match[0]] = None
         if not any(named.values()):
             return {}
-        vpc = self._one("VPC that was there before", set(named["vpc"]), "")
+        vpc = self._one("existing VPC", set(named["vpc"]), "")
         return {"VpcId": vpc, "SubnetIds": list(named["subnet"]), "SecurityGroupIds": list(named["sg"])}
 
     @property

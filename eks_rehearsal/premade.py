@@ -1,4 +1,4 @@
-"""A cluster that was there before the stack: made as the template takes it to be, with the very ids that it names."""
+"""An existing cluster: created as the template takes it to be, with the very ids that it names."""
 
 from __future__ import annotations
 
@@ -171,10 +171,10 @@ def _until(client: Client, what: str, ask: Any, account: Account) -> None:
         seen.update(ask(client("eks")))
         return seen["status"] in {"ACTIVE", "FAILED", "CREATE_FAILED"}
 
-    wait_for(f"the {what} that was there before", active, seconds=START_SECONDS)
+    wait_for(f"the existing {what}", active, seconds=START_SECONDS)
     if seen["status"] != "ACTIVE":
         issues = [issue["message"] for issue in seen["health"]["issues"]] or account.aws.world.failures
-        raise RehearsalError(f"the {what} that was there before did not come up: {'; '.join(issues)}")
+        raise RehearsalError(f"the existing {what} did not come up: {'; '.join(issues)}")
 
 
 def _foreign_entries(kube: Kube, facts: Facts, **where: str) -> None:

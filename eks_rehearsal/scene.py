@@ -415,7 +415,7 @@ class Scene:
             self.timeline.add(
                 "story",
                 "Karpenter",
-                "its lease is taken away",
+                "its lease is deleted",
                 "whoever led has ended; in a quarter of a minute it had run out",
             )
 

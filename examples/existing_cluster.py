@@ -1,4 +1,4 @@
-"""A cluster that is there already, by its name; the rest is looked up and kept in cdk.context.json.
+"""An existing cluster, by its name; the rest is looked up and kept in cdk.context.json.
 
 cdk deploy --app ".venv/bin/python examples/existing_cluster.py"
 """

@@ -46,7 +46,7 @@ GPU_TAINT: Final = {"key": GPU_RESOURCE, "value": "true", "effect": "NoSchedule"
 DEVICE_PLUGIN_LABEL: Final = "karpenter-gpu/device-plugin"
 DEVICE_PLUGIN_VALUE: Final = "nvidia"
 
-# On what a stack has put on, or made for, a cluster that was there before it, so that just that is taken away.
+# On what a stack has added to, or created for, an existing cluster, so that just that is removed.
 MADE_BY_TAG: Final = "karpenter-gpu/made-by"
 
 # A managed node group's nodes have its name. Source: https://docs.aws.amazon.com/eks/latest/userguide/managed-node-groups.html

@@ -68,12 +68,12 @@ class _Known(TypedDict, total=False):
 
 
 class EksGpuStack(Stack):
-    """An EKS cluster, new or there already, that has GPUs when a pod asks for them, and only then.
+    """An EKS cluster, new or existing, that has GPUs when a pod asks for them, and only then.
 
     Args:
         env: Account and region. Default: whichever the stack is deployed to.
 
-        cluster: The cluster to make, or one that is there.
+        cluster: The new or existing cluster.
 
         pools: The GPU pools.
 

@@ -19,7 +19,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 
 ENTRY = "an access entry"
 CDKS_MAP = "aws-auth, which the CDK writes"
-ONE_IN_THE_MAP = "one entry in aws-auth, beside those that are there"
+ONE_IN_THE_MAP = "one entry in aws-auth, beside the existing ones"
 TAGS_MADE = "tags in the template"
 TAGS_PUT = "tags put at deployment"
 IDS = "ids"
@@ -74,7 +74,7 @@ FORMS = (
     ),
     Form("`aws_eks_v2` import", "imported_cluster", ENTRY, TAGS_PUT, AGENT),
     Form("`aws_eks` import", "imported_cluster_v1", ONE_IN_THE_MAP, IDS, PROVIDER_FOUND),
-    Form("`ExistingCluster`, all of it said", "aws_auth_cluster", ONE_IN_THE_MAP, TAGS_PUT, PROVIDER_FOUND, "scale"),
+    Form("`ExistingCluster`, all of it given", "aws_auth_cluster", ONE_IN_THE_MAP, TAGS_PUT, PROVIDER_FOUND, "scale"),
     Form("`ExistingCluster`, by its name", "existing_cluster", ENTRY, TAGS_PUT, PROVIDER_FOUND, "scale"),
 )
 

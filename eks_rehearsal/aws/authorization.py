@@ -92,7 +92,7 @@ class Authorization:
 
     @property
     def _level(self) -> Sequence[Policy]:
-        """The controls; AWS's own stands beside those that only deny, as it does unless it is taken away."""
+        """The controls; AWS's own stands beside those that only deny, as it does unless it is removed."""
         allows = any(statement["Effect"] == "Allow" for one in self.controls for statement in one.statements)
         return self.controls if allows else [*self.controls, _FULL_ACCESS]
 

@@ -164,7 +164,7 @@ class Nodes:
                 plane.kube.patch(path, {"metadata": {"labels": dict(group.get("labels") or {})}})
 
     def delete_nodegroup(self, cluster: str, group: Mapping[str, Any]) -> None:
-        """Terminate a node group's instances and take away its instance profile."""
+        """Terminate a node group's instances and delete its instance profile."""
         ids = self._members(cluster, group)
         if ids:
             ec2 = self.aws().client("ec2")

@@ -42,7 +42,7 @@ def play(scene: Scene) -> None:
     pool = next(one for one in scene.pools() if one.name == claim["metadata"]["labels"][NODEPOOL])
 
     workload.stop()
-    scene.timeline.add("story", "ai-workload", "taken away")
+    scene.timeline.add("story", "ai-workload", "deleted")
     empty = pool.consolidate_after
     if empty is None:
         scene.timeline.add("story", pool.name, "keeps empty nodes for ever", "consolidateAfter is Never")

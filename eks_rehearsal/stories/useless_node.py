@@ -1,4 +1,4 @@
-"""The device plugin is missing: the node is up, bills and is of no use, and Karpenter never takes it away by itself."""
+"""The device plugin is missing: the node is up, bills and is of no use, and Karpenter never removes it by itself."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def play(scene: Scene) -> None:
         raise NotPlayed("the stack has no DaemonSet of NVIDIA's device plugin")
     path = f"/apis/apps/v1/namespaces/{plugin['metadata']['namespace']}/daemonsets"
     scene.kube.delete(f"{path}/{plugin['metadata']['name']}")
-    scene.timeline.add("story", plugin["metadata"]["name"], "taken away")
+    scene.timeline.add("story", plugin["metadata"]["name"], "deleted")
     try:
         workload = scene.start("without-plugin", pool=pool)
         claim = scene.until(

@@ -1,4 +1,4 @@
-"""What attaches a stack to a cluster that was there before it."""
+"""What attaches a stack to an existing cluster."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RESOURCE_TYPE = "Custom::KarpenterGpuAttachment"
 class Attachment(DeployFunction):
     """Looks at deployment whether the cluster is as it was taken to be, and then tags what is not this app's.
 
-    Its marks tell the tags and the OIDC provider that it made from those that were there; a deletion takes away only
+    Its marks tell the tags and the OIDC provider that it created from the existing ones; a deletion removes only
     what has them.
 
     Args:
@@ -104,8 +104,8 @@ def _rights(
 ) -> tuple[list[iam.PolicyStatement], dict[str, str]]:
     """What it may do, and which resources have a `*`.
 
-    CloudFormation updates a policy before what depends on it. So what takes away is allowed by our mark, and not by the
-    ids of now: by then the policy does not name what is taken away any more.
+    CloudFormation updates a policy before what depends on it. So what removes is allowed by our mark, and not by the
+    ids of now: by then the policy does not name what is removed any more.
     """
 
     def arn(service: str, resource: str, *, region: str = stack.region) -> str:
@@ -141,9 +141,7 @@ def _rights(
         allow([f"iam:{action}OpenIDConnectProvider" for action in ("Create", "Tag")], [oidc_provider_arn])
     allow(["iam:GetOpenIDConnectProvider"], [providers])
     allow(["iam:DeleteOpenIDConnectProvider"], [providers], {"StringEquals": marked})
-    by_mark = (
-        "only what has this stack's mark is taken away, and a policy of ids would not name what an update lets go of"
-    )
+    by_mark = "only what has this stack's mark is removed, and a policy of ids would not name what an update removes"
     return statements, {
         "*": "EC2's describing actions take no resource: service authorization reference, Amazon EC2",
         **dict.fromkeys((subnets, groups, providers), by_mark),

@@ -1,4 +1,4 @@
-"""A cluster that is there already, by its name, with what it takes to install something on it."""
+"""An existing cluster, by its name, with what it takes to install something on it."""
 
 from __future__ import annotations
 

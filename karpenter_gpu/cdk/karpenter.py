@@ -113,7 +113,7 @@ class Karpenter(Construct):
             the cluster that have its own security group.
 
         discovery: For what others than this app made: `tags` puts `karpenter.sh/discovery=<name>` on it at
-            deployment, and takes away at destroy what it put; `ids` leaves it alone, and the pools select it by id.
+            deployment, and removes at destroy what it added; `ids` leaves it alone, and the pools select it by id.
             An imported cluster's alone; what a cluster of this app uses of others is always selected by id.
 
         oidc_provider: The cluster's, for IRSA. Default: one is made. Give it where the account has it already, or
@@ -124,7 +124,7 @@ class Karpenter(Construct):
 
         system_node_labels: Labels of the nodes the controller must run on. Default: any that Karpenter did not make.
 
-        node_role: A role that is there already, which nodes keep; it has what nodes need, and nothing is attached to it.
+        node_role: An existing role, which nodes keep; it has what nodes need, and nothing is attached to it.
             Default: one is made.
 
         function_subnets: Where every function of this construct runs, for accounts that allow functions in a VPC alone.

@@ -1,4 +1,4 @@
-"""Finds by its name what must be known of a cluster that is there, through the CDK's own context.
+"""Finds by its name what must be known of an existing cluster, through the CDK's own context.
 
 The answers of the CDK's command line are kept in `cdk.context.json`; no call is made from here.
 """

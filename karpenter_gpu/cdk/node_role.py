@@ -27,7 +27,7 @@ class NodeRole(Construct):
 
         path: IAM path.
 
-        there: A role that is there already, to which nothing is attached; none is made then.
+        there: An existing role, to which nothing is attached; none is created then.
     """
 
     def __init__(

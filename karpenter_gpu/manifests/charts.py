@@ -19,7 +19,7 @@ def crd_values(karpenter: KarpenterSettings) -> dict[str, Any]:
 
 
 def leader_lease(namespace: str) -> dict[str, Any]:
-    """The lease by which one of the controllers leads, which they would make themselves and nobody would take away.
+    """The lease by which one of the controllers leads, which they would make themselves and nobody would delete.
 
     Its name is the `LEADER_ELECTION_NAME` of Karpenter 1.0 to 1.15: pkg/operator/options/options.go of sigs.k8s.io/karpenter.
     """

@@ -106,7 +106,7 @@ _SENTENCES: Mapping[str, str] = {
     "dataclass_exact_type": "{value} is not a mapping of settings, as {class_name} takes",
     "dataclass_args_type": "{value} is not a mapping of settings",
     "unexpected_positional_argument": "{value} is given without the name of its setting; name each, as in name={value}",
-    "finite_number": "{value} is not a number with an end",
+    "finite_number": "{value} must be finite",
     "too_long": "has {actual_length} members and may have {max_length}",
     "literal_error": "{value} is not one of {expected}",
     "greater_than_equal": "{value} is too small; the least is {ge}",

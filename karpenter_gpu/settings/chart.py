@@ -69,14 +69,14 @@ _CHOICES: Final[Mapping[Path, tuple[str, ...]]] = {
 
 # Values that follow from other settings; a second value for one of them could only contradict the first.
 _OWNED: Final[Mapping[Path, str]] = {
-    ("settings", "clusterName"): "cluster.name says it",
-    ("settings", "interruptionQueue"): "the stack's own queue is put there",
-    ("settings", "featureGates"): "karpenter.feature_gates says it",
-    ("settings", "isolatedVPC"): "karpenter.isolated says it",
-    ("settings", "awsFeatureGates"): "karpenter.feature_gates says it",
-    ("serviceAccount", "name"): "the role's trust names the service account 'karpenter'",
-    ("serviceAccount", "create"): "the role's trust names the service account 'karpenter'",
-    ("serviceAccount", "annotations", labels.ROLE_ANNOTATION): "the controller's role is put there",
+    ("settings", "clusterName"): "use cluster.name",
+    ("settings", "interruptionQueue"): "leave it out: the stack's own queue is used",
+    ("settings", "featureGates"): "use karpenter.feature_gates",
+    ("settings", "isolatedVPC"): "use karpenter.isolated",
+    ("settings", "awsFeatureGates"): "use karpenter.feature_gates",
+    ("serviceAccount", "name"): "leave it out: the role's trust names the service account 'karpenter'",
+    ("serviceAccount", "create"): "leave it out: the role's trust names the service account 'karpenter'",
+    ("serviceAccount", "annotations", labels.ROLE_ANNOTATION): "leave it out: the stack's controller role is used",
 }
 
 _NODE_AFFINITY: Final = (
@@ -155,7 +155,7 @@ def _key_faults(values: Mapping[str, Any], karpenter: Minor | None, path: Path =
         here = (*path, str(key))
         where = ".".join(here)
         if here in _OWNED:
-            yield Fault(where, f"is not yours to set: {_OWNED[here]}; leave it out of the values")
+            yield Fault(where, f"is managed by karpenter-gpu; {_OWNED[here]}")
         elif karpenter is not None and (problem := _unknown(here, karpenter)):
             yield Fault(where, problem)
         elif value is None and here not in _CAN_GO:

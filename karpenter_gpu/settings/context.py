@@ -34,7 +34,7 @@ def platform_from_context(context: Mapping[str, Any], *, here: tuple[str, str] |
     Args:
         context: As the CDK has it.
 
-        here: Account and region of the credentials at hand, in which a cluster that is there is looked up where the
+        here: Account and region of the credentials at hand, in which an existing cluster is looked up where the
             settings do not say others.
 
     Raises:
@@ -105,5 +105,5 @@ def _faults_between_sound_parts(document: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 def _is_there(cluster: object) -> bool:
-    """Whether a document is of a cluster that is there already."""
+    """Whether a document is of an existing cluster."""
     return isinstance(cluster, Mapping) and "existing" in cluster

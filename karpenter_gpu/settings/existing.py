@@ -1,4 +1,4 @@
-"""A cluster that is there already: what is said of it, and what is found by its name."""
+"""An existing cluster: what is given, and what is looked up by its name."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ISSUER: Final = r"https://oidc\.eks\.[a-z0-9-]+\.[a-z0-9.-]+/id/[0-9A-Fa-f]+"
 
 @setting
 class ExistingCluster:
-    """An EKS cluster that is there already; its name alone is enough, and the rest is looked up.
+    """An existing EKS cluster; its name alone is enough, and the rest is looked up.
 
     What is left out is asked for through the CDK's context when the app is synthesized with credentials, and kept in
     `cdk.context.json`: commit that file, and synthesis needs no network from then on, and where account and region are
@@ -36,7 +36,7 @@ class ExistingCluster:
     Args:
         name: Literal text: it stands inside IAM condition keys.
 
-        existing: In `cdk.json`, what says that the cluster is there already.
+        existing: In `cdk.json`, says that the cluster exists.
 
         kubernetes_version: Its minor, `1.36`. Default: looked up; said, while anything else is looked up: held against
             what is found.
@@ -61,7 +61,7 @@ class ExistingCluster:
             warning says how to see them; where the nodes have others, the deployment fails and names them.
 
         discovery: `tags` puts `karpenter.sh/discovery=<name>` on those subnets and security groups at deployment, and
-            takes away at destroy what it put; `ids` leaves them alone, and the pools select them by id.
+            removes at destroy what it added; `ids` leaves them alone, and the pools select them by id.
 
         kubectl_role_arn: A role with `system:masters` in aws-auth, which any role of the account may take; what runs
             kubectl takes it. Default: that gets an access entry of its own, which a `CONFIG_MAP` cluster does not

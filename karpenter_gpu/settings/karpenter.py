@@ -123,7 +123,7 @@ class KarpenterSettings:
         node_role_name: Default: `KarpenterNodeRole-<cluster>`. IAM names are global: two clusters of one name in
             two regions of an account need other names.
 
-        node_role_arn: A node role that is there already and that nodes keep; nothing is attached to it. Default: one is
+        node_role_arn: An existing node role, which nodes keep; nothing is attached to it. Default: one is
             made.
 
         controller_role_name: Default: `KarpenterControllerRole-<cluster>`.
@@ -224,7 +224,7 @@ class KarpenterSettings:
         if self.node_role_arn is not None and self.node_role_name is not None:
             yield Fault(
                 "node_role_name",
-                f"{self.node_role_name!r} would name a role to be made, and node_role_arn says one that is there; give one of the two",
+                f"{self.node_role_name!r} names a role to create, and node_role_arn names an existing one; give one of the two",
             )
 
     def _profile_faults(self) -> Iterator[Fault]:

@@ -23,7 +23,7 @@ class Platform:
     """A cluster, its GPU pools, and where they go.
 
     Args:
-        cluster: The EKS cluster: to be made, or there already.
+        cluster: The EKS cluster: new or existing.
 
         pools: The GPU pools; may be empty.
 
@@ -31,11 +31,11 @@ class Platform:
 
         device_plugin: NVIDIA's.
 
-        account: Twelve digits. Default: whichever account the stack is deployed to; for a cluster that is there, that of
+        account: Twelve digits. Default: whichever account the stack is deployed to; for an existing cluster, that of
             the credentials.
 
-        region: As in eu-west-1. Default: whichever region the stack is deployed to; for a cluster that
-            is there, that of the credentials.
+        region: As in eu-west-1. Default: whichever region the stack is deployed to; for an
+            existing cluster, that of the credentials.
 
         stack_name: CloudFormation's name for the stack. Default: `eks-gpu-<cluster>`.
 

@@ -291,7 +291,7 @@ class GpuPool:
         yield from self._reserved_names()
         yield from self._node_faults()
         if not (self.gpu_names or self.instance_families or self.instance_types):
-            yield Fault("", "says no GPU; give gpu_names, instance_families or instance_types")
+            yield Fault("", "selects no GPU type; give gpu_names, instance_families or instance_types")
         elif self.types:
             yield from self._dead_ends()
             if self.sharing is not None:
@@ -505,7 +505,7 @@ class GpuPool:
             if (taint.key, taint.effect) in seen:
                 yield Fault(
                     where,
-                    f"{taint.key}:{taint.effect} is there already, and Karpenter refuses a pool with the same key and "
+                    f"{taint.key}:{taint.effect} is set already, and Karpenter refuses a pool with the same key and "
                     "effect twice; leave one out",
                 )
             seen.add((taint.key, taint.effect))

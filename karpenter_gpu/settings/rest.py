@@ -17,48 +17,48 @@ REQUIREMENTS: Final[_Path] = ("template", "spec", "requirements")
 
 # What the EC2NodeClass of a pool has from its settings; a second value could only contradict the first.
 CLASS_OWNED: Final[Mapping[_Path, str]] = {
-    ("role",): "the node role is put there",
-    ("instanceProfile",): "karpenter.instance_profile says it",
-    ("amiFamily",): "ami says it",
-    ("amiSelectorTerms",): "ami says it",
-    ("subnetSelectorTerms",): "subnet_ids says it",
-    ("securityGroupSelectorTerms",): "the cluster's node security groups are put there",
-    ("capacityReservationSelectorTerms",): "reservations and reserve say it",
-    ("blockDeviceMappings",): "root_volume and karpenter.volume_key_arn say it",
-    ("metadataOptions",): "http_put_response_hop_limit says what may change of it",
-    ("instanceStorePolicy",): "instance_store_policy says it",
-    ("tags",): "tags says it",
-    ("userData",): "user_data says it",
-    **{("kubelet", karpenter_name(one.name)): f"kubelet.{one.name} says it" for one in fields(Kubelet)},
+    ("role",): "leave it out: the stack's node role is used",
+    ("instanceProfile",): "use karpenter.instance_profile",
+    ("amiFamily",): "use ami",
+    ("amiSelectorTerms",): "use ami",
+    ("subnetSelectorTerms",): "use subnet_ids",
+    ("securityGroupSelectorTerms",): "leave it out: the cluster's node security groups are used",
+    ("capacityReservationSelectorTerms",): "use reservations or reserve",
+    ("blockDeviceMappings",): "use root_volume or karpenter.volume_key_arn",
+    ("metadataOptions",): "use http_put_response_hop_limit",
+    ("instanceStorePolicy",): "use instance_store_policy",
+    ("tags",): "use tags",
+    ("userData",): "use user_data",
+    **{("kubelet", karpenter_name(one.name)): f"use kubelet.{one.name}" for one in fields(Kubelet)},
 }
 
 # The same for its NodePool.
 POOL_OWNED: Final[Mapping[_Path, str]] = {
-    ("template", "metadata", "labels"): "labels says it",
-    ("template", "spec", "nodeClassRef"): "the pool's own EC2NodeClass is put there",
-    ("template", "spec", "taints"): "taints says it",
-    ("template", "spec", "startupTaints"): "startup_taints says it",
-    ("template", "spec", "expireAfter"): "expire_after says it",
-    ("template", "spec", "terminationGracePeriod"): "termination_grace_period says it",
-    ("disruption", "consolidationPolicy"): "consolidation_policy says it",
-    ("disruption", "consolidateAfter"): "consolidate_after says it",
-    ("disruption", "budgets"): "budgets says it",
-    ("limits", labels.GPU_RESOURCE): "gpu_limit and hourly_limit_usd say it",
-    ("weight",): "weight says it",
-    ("replicas",): "a pool of a fixed size has no ceiling in GPUs, which every pool here has",
+    ("template", "metadata", "labels"): "use labels",
+    ("template", "spec", "nodeClassRef"): "leave it out: the pool's own EC2NodeClass is used",
+    ("template", "spec", "taints"): "use taints",
+    ("template", "spec", "startupTaints"): "use startup_taints",
+    ("template", "spec", "expireAfter"): "use expire_after",
+    ("template", "spec", "terminationGracePeriod"): "use termination_grace_period",
+    ("disruption", "consolidationPolicy"): "use consolidation_policy",
+    ("disruption", "consolidateAfter"): "use consolidate_after",
+    ("disruption", "budgets"): "use budgets",
+    ("limits", labels.GPU_RESOURCE): "use gpu_limit or hourly_limit_usd",
+    ("weight",): "use weight",
+    ("replicas",): "leave it out: a pool of a fixed size has no ceiling in GPUs, which every pool here has",
 }
 
 # Keys of requirements that a pool has from its settings.
 OWNED_REQUIREMENTS: Final[Mapping[str, str]] = {
-    labels.INSTANCE_GPU_MANUFACTURER: "every pool is of NVIDIA GPUs",
-    labels.INSTANCE_GPU_NAME: "gpu_names says it",
-    labels.INSTANCE_FAMILY: "instance_families says it",
-    labels.INSTANCE_TYPE: "instance_types says it",
-    labels.INSTANCE_GPU_COUNT: "gpu_counts says it",
-    labels.CAPACITY_TYPE: "capacity_types says it",
-    labels.ZONE: "zones says it",
-    labels.ARCH: "architecture says it",
-    labels.OS: "every pool is of Linux",
+    labels.INSTANCE_GPU_MANUFACTURER: "leave it out: every pool has NVIDIA GPUs",
+    labels.INSTANCE_GPU_NAME: "use gpu_names",
+    labels.INSTANCE_FAMILY: "use instance_families",
+    labels.INSTANCE_TYPE: "use instance_types",
+    labels.INSTANCE_GPU_COUNT: "use gpu_counts",
+    labels.CAPACITY_TYPE: "use capacity_types",
+    labels.ZONE: "use zones",
+    labels.ARCH: "use architecture",
+    labels.OS: "leave it out: every pool runs Linux",
 }
 
 
@@ -79,7 +79,7 @@ def _owned_faults(value: Any, owned: Mapping[_Path, str], path: _Path = ()) -> I
     if path == REQUIREMENTS and path in owned:
         yield from _requirement_faults(value, where)
     elif path in owned:
-        yield Fault(where, f"is not yours to set: {owned[path]}; leave it out")
+        yield Fault(where, f"is managed by karpenter-gpu; {owned[path]}")
     elif isinstance(value, Mapping):
         for key, inner in value.items():
             yield from _owned_faults(inner, owned, (*path, str(key)))
@@ -95,9 +95,7 @@ def _requirement_faults(value: Any, where: str) -> Iterator[Fault]:
         if not isinstance(one, Mapping) or not isinstance(one.get("key"), str) or "operator" not in one:
             yield Fault(where, f"{one!r} is not a requirement, which is a mapping with a key and an operator")
         elif one["key"] in OWNED_REQUIREMENTS:
-            yield Fault(
-                where, f"{one['key']!r} is not yours to require: {OWNED_REQUIREMENTS[one['key']]}; leave it out"
-            )
+            yield Fault(where, f"{one['key']!r} is managed by karpenter-gpu; {OWNED_REQUIREMENTS[one['key']]}")
 
 
 _STATEMENT_KEYS: Final = frozenset({"Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", "Condition"})

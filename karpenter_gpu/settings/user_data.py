@@ -27,15 +27,15 @@ _Path = tuple[str, ...]
 
 # Source: karpenter-provider-aws pkg/providers/amifamily/bootstrap/bottlerocket.go.
 _KARPENTERS_TOML: Final[Mapping[_Path, str]] = {
-    ("settings", "kubernetes", "cluster-name"): "Karpenter puts it there",
-    ("settings", "kubernetes", "api-server"): "Karpenter puts it there",
-    ("settings", "kubernetes", "cluster-certificate"): "Karpenter puts it there",
-    ("settings", "kubernetes", "node-labels"): "labels says it",
-    ("settings", "kubernetes", "node-taints"): "taints says it",
+    ("settings", "kubernetes", "cluster-name"): "leave it out: Karpenter sets it",
+    ("settings", "kubernetes", "api-server"): "leave it out: Karpenter sets it",
+    ("settings", "kubernetes", "cluster-certificate"): "leave it out: Karpenter sets it",
+    ("settings", "kubernetes", "node-labels"): "use labels",
+    ("settings", "kubernetes", "node-taints"): "use taints",
 }
 # Source: karpenter-provider-aws pkg/providers/amifamily/bootstrap/nodeadm.go.
 _KARPENTERS_NODE_CONFIG: Final[Mapping[_Path, str]] = {
-    ("spec", "cluster"): "Karpenter puts it there",
+    ("spec", "cluster"): "leave it out: Karpenter sets it",
 }
 # Setting -> what is then not there to be set, in either form.
 _OF_SETTINGS: Final[Mapping[str, tuple[_Path, ...]]] = {
@@ -63,7 +63,7 @@ def user_data_faults(text: str, ami_family: str, settings: Mapping[str, object])
             f"has {size} bytes, and EC2 takes {_MOST_BYTES} with Karpenter's own; let it fetch the rest when it runs",
         )
         return
-    owned = {path: f"{name} says it" for name, paths in _OF_SETTINGS.items() if settings.get(name) for path in paths}
+    owned = {path: f"use {name}" for name, paths in _OF_SETTINGS.items() if settings.get(name) for path in paths}
     if ami_family == "Bottlerocket":
         yield from _toml_faults(text, owned)
         return
@@ -151,7 +151,7 @@ def _owned_faults(document: Any, owned: Mapping[_Path, str]) -> Iterator[Fault]:
         for key in path:
             found = found.get(key) if isinstance(found, Mapping) else None
         if found is not None:
-            yield Fault("", f"{'.'.join(path)} is not yours to set: {why}; leave it out")
+            yield Fault("", f"{'.'.join(path)} is managed by karpenter-gpu; {why}")
 
 
 def bottlerocket_settings(text: str) -> dict[str, Any]:

@@ -189,7 +189,7 @@ def test_a_network_of_its_own_was_not_there_before(written, tmp_path):
 def test_two_networks_that_were_there_before_are_refused(written, tmp_path):
     written(Gpu=stack(), Other=stack())
     assembly = names(tmp_path, Gpu=["vpc-0123456789abcdef0"], Other=["vpc-0123456789abcdef1"])
-    with pytest.raises(RehearsalError, match="more than one VPC that was there before: vpc-0123456789abcdef0, vpc-"):
+    with pytest.raises(RehearsalError, match="more than one existing VPC: vpc-0123456789abcdef0, vpc-"):
         _ = assembly.network
 
 

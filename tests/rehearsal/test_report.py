@@ -28,7 +28,7 @@ MOMENTS = (
     Moment(76, "node", NODE, "ready, no GPU to be seen"),
     Moment(80, "node", NODE, "ready, 1 GPU"),
     Moment(81, "pod", "ai-workload-6d8f9c7b54-abcde", "Running", f"on {NODE}"),
-    Moment(90, "story", "ai-workload", "taken away"),
+    Moment(90, "story", "ai-workload", "deleted"),
     Moment(91, "pod", "ai-workload-6d8f9c7b54-abcde", "gone"),
     Moment(100, "node", NODE, "ready, no GPU to be seen"),
     Moment(110, "node", NODE, "gone"),

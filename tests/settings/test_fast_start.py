@@ -37,13 +37,13 @@ def pool(**given):
         ),
         (
             {"user_data": "[settings.container-runtime]\nsnapshotter = 'overlayfs'", "ami": BOTTLEROCKET},
-            "user_data: settings.container-runtime.snapshotter is not yours to set: fast_start says it; leave it out",
+            "user_data: settings.container-runtime.snapshotter is managed by karpenter-gpu; use fast_start",
         ),
         (
             {
                 "user_data": "apiVersion: node.eks.aws/v1alpha1\nkind: NodeConfig\nspec: {featureGates: {FastImagePull: false}}"
             },
-            "user_data: spec.featureGates.FastImagePull is not yours to set: fast_start says it; leave it out",
+            "user_data: spec.featureGates.FastImagePull is managed by karpenter-gpu; use fast_start",
         ),
     ],
 )

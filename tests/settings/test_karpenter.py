@@ -22,7 +22,7 @@ def fault_of(**given):
         ({"node_role_arn": "nodes"}, "node_role_arn: 'nodes' is not the ARN of an IAM role, as in arn:aws:iam::1111"),
         (
             {"node_role_arn": "arn:aws:iam::111122223333:role/nodes", "node_role_name": "nodes"},
-            "node_role_name: 'nodes' would name a role to be made, and node_role_arn says one that is there; give one",
+            "node_role_name: 'nodes' names a role to create, and node_role_arn names an existing one; give one",
         ),
         ({"adopt": "maybe"}, "adopt: 'maybe' is not"),
         ({"controller_role_name": "a/b"}, "controller_role_name: 'a/b' is not a name IAM takes for a role"),
@@ -39,11 +39,11 @@ def fault_of(**given):
         ({"namespace": "Karpenter"}, "namespace: 'Karpenter' is not a DNS label"),
         (
             {"values": {"settings": {"clusterName": "x"}}},
-            "values.settings.clusterName: is not yours to set: cluster.name says it; leave it out of the values",
+            "values.settings.clusterName: is managed by karpenter-gpu; use cluster.name",
         ),
         (
             {"values": {"settings": {"featureGates": {"nodeRepair": True}}}},
-            "values.settings.featureGates: is not yours to set: karpenter.feature_gates says it",
+            "values.settings.featureGates: is managed by karpenter-gpu; use karpenter.feature_gates",
         ),
         ({"values": {"settings": "x"}}, "values.settings: 'x' would replace what must be there; give a mapping"),
         (

@@ -118,7 +118,7 @@ def test_one_document_says_it_for_python_cdk_json_and_the_command_line():
         ),
         (
             {"class_spec": {"capacityReservationSelectorTerms": [{"id": "cr-0a"}]}},
-            "class_spec.capacityReservationSelectorTerms: is not yours to set: reservations and reserve say it; leave it out",
+            "class_spec.capacityReservationSelectorTerms: is managed by karpenter-gpu; use reservations or reserve",
         ),
         (
             LADDER | {"reservations": [{"id": "cr-0a", "tags": {"team": "a"}}]},

@@ -19,19 +19,19 @@ def only_fault(make, **given):
     [
         (
             {"class_spec": {"role": "x"}},
-            "class_spec.role: is not yours to set: the node role is put there; leave it out",
+            "class_spec.role: is managed by karpenter-gpu; leave it out: the stack's node role is used",
         ),
         (
             {"class_spec": {"kubelet": {"maxPods": 5}}},
-            "class_spec.kubelet.maxPods: is not yours to set: kubelet.max_pods says it",
+            "class_spec.kubelet.maxPods: is managed by karpenter-gpu; use kubelet.max_pods",
         ),
         ({"class_spec": {"kubelet": 5}}, "class_spec.kubelet: 5 would replace what must be there; give a mapping"),
         ({"class_spec": {"context": None}}, "class_spec.context: is null, which says nothing; leave the key out"),
         ({"class_spec": {"context": float("nan")}}, "class_spec.context: nan cannot be written as JSON; use text"),
-        ({"pool_spec": {"weight": 5}}, "pool_spec.weight: is not yours to set: weight says it; leave it out"),
+        ({"pool_spec": {"weight": 5}}, "pool_spec.weight: is managed by karpenter-gpu; use weight"),
         (
             {"pool_spec": {"limits": {"nvidia.com/gpu": "99"}}},
-            "pool_spec.limits.nvidia.com/gpu: is not yours to set: gpu_limit and hourly_limit_usd say it",
+            "pool_spec.limits.nvidia.com/gpu: is managed by karpenter-gpu; use gpu_limit or hourly_limit_usd",
         ),
         ({"pool_spec": {"template": []}}, "pool_spec.template: [] would replace what must be there; give a mapping"),
         (
@@ -40,7 +40,7 @@ def only_fault(make, **given):
         ),
         (
             {"pool_spec": {"template": {"spec": {"requirements": [{"key": "kubernetes.io/arch", "operator": "In"}]}}}},
-            "pool_spec.template.spec.requirements: 'kubernetes.io/arch' is not yours to require: architecture says it",
+            "pool_spec.template.spec.requirements: 'kubernetes.io/arch' is managed by karpenter-gpu; use architecture",
         ),
         (
             {"pool_spec": {"template": {"spec": {"requirements": [{"key": "a"}]}}}},
@@ -52,11 +52,11 @@ def only_fault(make, **given):
         ),
         (
             {"taints": (Taint(key="a"),), "startup_taints": (Taint(key="a"),)},
-            "startup_taints: a:NoSchedule is there already, and Karpenter refuses a pool with the same key and effect",
+            "startup_taints: a:NoSchedule is set already, and Karpenter refuses a pool with the same key and effect",
         ),
         (
             {"startup_taints": (Taint(key="nvidia.com/gpu"),)},
-            "startup_taints: nvidia.com/gpu:NoSchedule is there already",
+            "startup_taints: nvidia.com/gpu:NoSchedule is set already",
         ),
     ],
 )

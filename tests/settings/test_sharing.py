@@ -46,7 +46,7 @@ def pool(**given):
         ),
         (
             {"user_data": "[settings.kubelet-device-plugins.nvidia]", "sharing": TURNS, "ami": BOTTLEROCKET},
-            "user_data: settings.kubelet-device-plugins is not yours to set: sharing says it; leave it out",
+            "user_data: settings.kubelet-device-plugins is managed by karpenter-gpu; use sharing",
         ),
         ({"user_data": "[settings", "ami": BOTTLEROCKET}, "user_data: is not TOML, which Bottlerocket reads: Expected"),
         (
@@ -55,7 +55,7 @@ def pool(**given):
         ),
         (
             {"user_data": "[settings.kubernetes]\ncluster-name = 'x'", "ami": BOTTLEROCKET},
-            "user_data: settings.kubernetes.cluster-name is not yours to set: Karpenter puts it there; leave it out",
+            "user_data: settings.kubernetes.cluster-name is managed by karpenter-gpu; leave it out: Karpenter sets it",
         ),
         (
             {"user_data": "echo hello"},
@@ -68,7 +68,7 @@ def pool(**given):
         ),
         (
             {"user_data": "apiVersion: node.eks.aws/v1alpha1\nkind: NodeConfig\nspec: {cluster: {name: x}}"},
-            "user_data: spec.cluster is not yours to set: Karpenter puts it there; leave it out",
+            "user_data: spec.cluster is managed by karpenter-gpu; leave it out: Karpenter sets it",
         ),
         (
             {"user_data": 'Content-Type: multipart/mixed; boundary="b"\n\n--b\nContent-Type: text/plain\n\nx\n--b--'},
@@ -90,7 +90,7 @@ def pool(**given):
         ),
         (
             {"class_spec": {"userData": "x"}},
-            "class_spec.userData: is not yours to set: user_data says it; leave it out",
+            "class_spec.userData: is managed by karpenter-gpu; use user_data",
         ),
     ],
 )

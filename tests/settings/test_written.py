@@ -68,7 +68,7 @@ def added(**given):
             lambda: stack(pools=[GpuPool(**POOL, ami=NEVER)]),
             "pools=[GpuPool(name='inference', ami=AmiAlias(alias=…))]: al2023@v20260101",
         ),
-        (lambda: stack(pools=[{"name": "p"}]), "pools=[{'name': 'p'}]: says no GPU"),
+        (lambda: stack(pools=[{"name": "p"}]), "pools=[{'name': 'p'}]: selects no GPU type"),
         (lambda: stack(pools=[POOL | {"gpu_limit": "x"}]), "pools=[{'name': 'inference', 'gpu_limit': …}]: 'x' is not"),
         (lambda: stack(tags={"karpenter.sh/nodepool": "x"}), "tags=…: 'karpenter.sh/nodepool' is a tag"),
         (

@@ -48,7 +48,7 @@ class BucketConfiguration:
 
         given: Its parameters, from the property.
 
-        drop: The operation that takes it away, and what that is given besides the bucket.
+        drop: The operation that removes it, and what that is given besides the bucket.
     """
 
     put: str

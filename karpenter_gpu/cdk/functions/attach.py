@@ -1,4 +1,4 @@
-"""Attaches a stack to a cluster that was there before it, and on deletion takes away what it put, and nothing else.
+"""Attaches a stack to an existing cluster, and on deletion removes what it added, and nothing else.
 
 What synthesis could not see is looked at first, and nothing is changed while any of it is wrong.
 """

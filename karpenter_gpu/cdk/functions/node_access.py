@@ -1,6 +1,6 @@
-"""Lets a node role that was there before the stack in by an access entry: one that is there is used, else one is made.
+"""Admits an existing node role by an access entry: an existing entry is used, else one is created.
 
-Ours has our mark, and a deletion takes away only what has it.
+Ours has our mark, and a deletion removes only what has it.
 """
 
 import traceback
