@@ -65,6 +65,7 @@ class _Known(TypedDict, total=False):
     oidc_provider: iam.IOidcProvider
     oidc_issuer: str | None
     system_node_labels: Mapping[str, str]
+    function_subnets: Sequence[ec2.ISubnet]
 
 
 class EksGpuStack(Stack):
@@ -168,9 +169,13 @@ class EksGpuStack(Stack):
             tags=self.tags.tag_values(),
         )
         self.eks = made
-        # Nodes, and after them what runs kubectl, reach AWS through them while they come and while they go.
-        made.system_nodes.node.add_dependency(*self.network.endpoints)
-        return {"oidc_provider": made.oidc_provider, "system_node_labels": made.system_node_labels}
+        # Nodes, and functions in the VPC, reach AWS through them while they come and while they go.
+        made.cluster.node.add_dependency(*self.network.endpoints)
+        return {
+            "oidc_provider": made.oidc_provider,
+            "system_node_labels": made.system_node_labels,
+            "function_subnets": self.network.vpc.private_subnets if cluster.functions_in_vpc else (),
+        }
 
     def _attach(self, cluster: ExistingCluster) -> _Known:
         """Import the cluster; what Karpenter is told of it."""
@@ -183,6 +188,7 @@ class EksGpuStack(Stack):
             "discovery": cluster.discovery,
             "oidc_issuer": cluster.oidc_issuer,
             "system_node_labels": system_node_labels(cluster),
+            "function_subnets": there.function_subnets if cluster.functions_in_vpc else (),
         }
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache, cached_property
 from typing import Any
 
@@ -34,6 +34,26 @@ class Graph:
 
     def of_type(self, kind: str) -> list[str]:
         return [name for name, resource in self.resources.items() if resource["Type"] == kind]
+
+    def at_once(self, weights: Mapping[str, int]) -> int:
+        """The most that may be under way at one time of resources with these weights: none of them waits for another.
+
+        It is the greatest antichain, which by Dilworth's theorem leaves as many as a greatest matching of who waits for whom.
+        """
+        copies = [(name, place) for name, weight in weights.items() for place in range(weight)]
+        below = {name: self.waits_for(name) for name in weights}
+        taken: dict[tuple[str, int], tuple[str, int]] = {}
+
+        def finds(one: tuple[str, int], seen: set[tuple[str, int]]) -> bool:
+            for other in copies:
+                if other[0] in below[one[0]] and other not in seen:
+                    seen.add(other)
+                    if other not in taken or finds(taken[other], seen):
+                        taken[other] = one
+                        return True
+            return False
+
+        return len(copies) - sum(finds(one, set()) for one in copies)
 
     def _references(self, value: Any) -> Iterator[str]:
         if isinstance(value, list):

@@ -25,13 +25,29 @@ CLUSTER = {
 }
 
 
+FIRST, SECOND, THIRD = (f"subnet-0123456789abcdef{place}" for place in (0, 1, 9))
+
+
+def network(**types):
+    """A VPC's subnets, as the command line tells them by their routes."""
+    return {
+        "vpcId": "vpc-1",
+        "subnetGroups": [
+            {"name": kind, "type": kind, "subnets": [{"subnetId": id} for id in ids]} for kind, ids in types.items()
+        ],
+    }
+
+
 def group(*subnets, nodes=2, **more):
     return {"Subnets": list(subnets), "ScalingConfig": {"DesiredSize": nodes}, **more}
 
 
-def account(cluster=CLUSTER, **groups):
-    """What Cloud Control has."""
-    there = {("AWS::EKS::Cluster", "there"): cluster} if cluster else {}
+def account(cluster=CLUSTER, vpc=None, **groups):
+    """What Cloud Control has, and the VPC."""
+    vpc = vpc or network(Private=[FIRST, SECOND])
+    subnets = {("AWS::EC2::Subnet", id): {"VpcId": "vpc-1"} for id in (FIRST, SECOND, THIRD)}
+    there = {"vpc-1": vpc} | subnets
+    there |= {("AWS::EKS::Cluster", "there"): cluster} if cluster else {}
     groups = groups or {"system": group("subnet-0123456789abcdef0", "subnet-0123456789abcdef1")}
     return there | {
         ("AWS::EKS::Nodegroup", f"there/{name}"): {"NodegroupName": name, **has} for name, has in groups.items() if has
@@ -40,11 +56,13 @@ def account(cluster=CLUSTER, **groups):
 
 def answer(there, props):
     """As the CDK's command line answers a question: a list, or an error that it does not keep."""
+    if "filter" in props:
+        return there[props["filter"]["vpc-id"]]
     kind, id, paths = props["typeName"], props.get("exactIdentifier"), props["propertiesToReturn"]
     if id is None:
         assert props["resourceModel"] == {"ClusterName": "there"}
         # A list is of identifiers: its handler may call ListNodegroups alone.
-        found = {name: {"Id": name} for of, name in there if of == kind}
+        found = {key[1]: {"Id": key[1]} for key in there if key[0] == kind}
     elif (kind, id) in there:
         found = {id: there[kind, id]}
     else:
@@ -81,7 +99,7 @@ class Synthesis:
             missing = json.loads((out / "manifest.json").read_text()).get("missing", [])
             if not missing:
                 break
-            self.asked += [question["props"]["typeName"] for question in missing]
+            self.asked += [question["props"].get("typeName", question["provider"]) for question in missing]
             self.context |= {question["key"]: answer(there, question["props"]) for question in missing}
         self.template = json.loads((out / "Platform.template.json").read_text())
 
@@ -114,14 +132,63 @@ def test_a_name_is_enough(by_name):
 
 
 def test_what_was_found_is_kept_and_asked_no_more(tmp_path, by_name):
-    assert by_name.rounds == 3
+    assert by_name.rounds == 5
     again = Synthesis(tmp_path, {}, kept=by_name.kept)
     assert (again.rounds, again.asked) == (1, [])
     assert again.template == by_name.template
 
 
-def test_two_rounds_are_enough_for_a_node_group_that_is_named(tmp_path):
-    assert Synthesis(tmp_path, account(), ExistingCluster(name="there", node_group="system")).rounds == 2
+PUBLIC = CLUSTER | {"ResourcesVpcConfig": {"EndpointPrivateAccess": False}}
+
+
+def test_two_rounds_are_enough_for_a_node_group_that_is_named_and_a_public_endpoint(tmp_path):
+    assert Synthesis(tmp_path, account(PUBLIC), ExistingCluster(name="there", node_group="system")).rounds == 2
+
+
+def function_subnets(made):
+    """Where each function is that is in a VPC."""
+    return {tuple(one["VpcConfig"]["SubnetIds"]) for one in made.of_type("AWS::Lambda::Function") if "VpcConfig" in one}
+
+
+@pytest.mark.parametrize(
+    ("vpc", "chosen"),
+    [
+        (network(Private=[FIRST], Public=[SECOND]), (FIRST,)),
+        (network(Isolated=[FIRST, SECOND]), (FIRST, SECOND)),
+        (network(Public=[FIRST, SECOND], Private=[THIRD]), (THIRD,)),
+    ],
+    ids=["those with a way out", "endpoints may be there", "the VPC's own, where nodes are in public ones"],
+)
+def test_functions_go_where_a_route_leads_out_that_they_can_take(tmp_path, vpc, chosen):
+    made = Synthesis(tmp_path, account(vpc=vpc))
+    assert function_subnets(made) == {chosen}
+    (attachment,) = made.of_type("Custom::KarpenterGpuAttachment")
+    # The nodes stay where those of the node group are.
+    assert (attachment["SubnetIds"], attachment["FunctionSubnetIds"]) == ([FIRST, SECOND], list(chosen))
+
+
+def test_subnets_that_a_function_cannot_leave_are_named_with_what_to_do(tmp_path):
+    with pytest.raises(InvalidSettings) as caught:
+        Synthesis(tmp_path, account(vpc=network(Public=[FIRST, SECOND], Isolated=[THIRD])))
+    (fault,) = map(str, caught.value.faults)
+    assert fault.startswith("cluster.function_subnet_ids: the API server of 'there' is reached from inside vpc-1 alone")
+    assert f"the way out of {FIRST}, {SECOND} is an internet gateway" in fault
+    assert "name subnets with a NAT gateway or endpoints, or open the public endpoint" in fault
+
+
+def test_subnets_that_were_said_for_functions_are_not_looked_up(tmp_path):
+    cluster = ExistingCluster(name="there", function_subnet_ids=(THIRD,))
+    made = Synthesis(tmp_path, account(), cluster)
+    assert function_subnets(made) == {(THIRD,)}
+    assert "vpc-provider" not in made.asked
+
+
+def test_every_function_is_in_the_vpc_where_that_is_said(tmp_path):
+    made = Synthesis(tmp_path, account(PUBLIC), ExistingCluster(name="there", functions_in_vpc=True))
+    functions = made.of_type("AWS::Lambda::Function")
+    assert len(functions) > 4
+    assert [one for one in functions if "VpcConfig" not in one] == []
+    assert function_subnets(made) == {(FIRST, SECOND)}
 
 
 def test_nothing_is_asked_where_all_is_said(tmp_path):
@@ -170,7 +237,7 @@ def test_kubectl_goes_into_the_vpc_only_where_it_must(tmp_path, private, public,
 
 def test_a_controller_on_fargate_needs_no_node(tmp_path):
     there = account(system=group("subnet-0123456789abcdef0", nodes=0))
-    assert Synthesis(tmp_path, there, karpenter=KarpenterSettings(on_fargate=True)).rounds == 3
+    assert Synthesis(tmp_path, there, karpenter=KarpenterSettings(on_fargate=True)).rounds == 5
 
 
 def test_kubectl_gets_an_access_entry_of_its_own(by_name):
@@ -286,7 +353,7 @@ def test_an_answer_that_the_command_line_could_not_get_is_told_with_the_way_arou
 
 def test_one_replica_runs_on_one_node(tmp_path):
     there = account(system=group("subnet-0123456789abcdef0", nodes=1))
-    assert Synthesis(tmp_path, there, karpenter=KarpenterSettings(values={"replicas": 1})).rounds == 3
+    assert Synthesis(tmp_path, there, karpenter=KarpenterSettings(values={"replicas": 1})).rounds == 5
 
 
 def test_the_walkthrough_begins_with_a_cluster_that_is_there(tmp_path):
@@ -317,13 +384,13 @@ def test_a_launch_template_is_said_with_the_command_that_shows_its_security_grou
     (warning,) = made.warnings
     assert warning.startswith("node group 'odd' of 'there' has a launch template")
     assert f'"{COMMAND}"' in warning
-    assert made.rounds == 3
+    assert made.rounds == 5
     again = Synthesis(tmp_path / "again", {}, kept=made.kept)
     assert (again.rounds, again.warnings) == (1, [warning])
 
 
 def test_no_launch_template_is_looked_for_where_the_security_groups_are_said(tmp_path):
-    there = account(odd=group("subnet-0123456789abcdef0", LaunchTemplate=LAUNCH_TEMPLATE))
+    there = account(PUBLIC, odd=group("subnet-0123456789abcdef0", LaunchTemplate=LAUNCH_TEMPLATE))
     made = Synthesis(tmp_path, there, ExistingCluster(name="there", security_group_ids=("sg-0123456789abcdef9",)))
     assert made.warnings == []
     assert made.asked == ["AWS::EKS::Cluster", "AWS::EKS::Nodegroup", "AWS::EKS::Nodegroup"]

@@ -38,7 +38,7 @@ class Attachment(DeployFunction):
 
         node_security_group_ids: Those of which the cluster's other nodes must have one.
 
-        kubectl_subnet_ids: Where what runs kubectl is; none where that is outside any VPC, or not known.
+        function_subnet_ids: Where functions are that are in a VPC; none where they are outside any, or not known.
 
         kubectl_in_vpc: Whether what runs kubectl is inside the cluster's VPC; None where that is not known.
 
@@ -59,7 +59,7 @@ class Attachment(DeployFunction):
         own_ids: Sequence[str],
         node_security_group_ids: Sequence[str],
         kubectl_in_vpc: bool | None,
-        kubectl_subnet_ids: Sequence[str],
+        function_subnet_ids: Sequence[str],
         oidc_issuer: str | None = None,
         oidc_provider_arn: str | None = None,
     ) -> None:
@@ -92,7 +92,7 @@ class Attachment(DeployFunction):
                 "SecurityGroupIds": list(security_group_ids),
                 "OwnIds": list(own_ids),
                 "NodeSecurityGroupIds": list(node_security_group_ids),
-                "KubectlSubnetIds": list(kubectl_subnet_ids),
+                "FunctionSubnetIds": list(function_subnet_ids),
                 **({} if kubectl_in_vpc is None else {"KubectlInVpc": str(kubectl_in_vpc).lower()}),
                 **({"OidcIssuer": oidc_issuer, "OidcProviderArn": oidc_provider_arn} if oidc_provider_arn else {}),
             },

@@ -31,7 +31,8 @@ class Drain(DeployFunction):
     until the time is up: then the deletion fails, says which instances are left and why, and nothing they need is gone.
     Or, if that was chosen, it terminates them.
 
-    Each pool has a gate of its own, so that a pool that leaves the app is gone before its EC2NodeClass.
+    Each pool has a gate of its own, so that a pool that leaves the app is gone before its EC2NodeClass. Where the whole stack
+    goes, those open at once, and this one waits for all.
 
     Args:
         cluster: Whose nodes.
@@ -103,6 +104,7 @@ class Drain(DeployFunction):
         return [
             iam.PolicyStatement(actions=seen, resources=["*"], conditions=region),
             iam.PolicyStatement(actions=["iam:ListInstanceProfiles"], resources=["*"]),
+            iam.PolicyStatement(actions=["cloudformation:DescribeStacks"], resources=[Stack.of(scope).stack_id]),
         ]
 
     def _sweeps(self, scope: Construct) -> list[iam.PolicyStatement]:

@@ -27,7 +27,12 @@ class ExistingEksCluster(Construct):
         super().__init__(scope, id)
         assert not settings.unknown
         self.ready: list[IDependable] = []
-        self.subnets = [self._subnet(place, id) for place, id in enumerate(settings.subnet_ids)]
+        self.subnets = [self._subnet(f"Subnet{place}", id) for place, id in enumerate(settings.subnet_ids)]
+        self.function_subnets = self.subnets
+        if settings.function_subnet_ids:
+            ids = enumerate(settings.function_subnet_ids)
+            self.function_subnets = [self._subnet(f"FunctionSubnet{place}", id) for place, id in ids]
+        self._function_subnet_ids = [subnet.subnet_id for subnet in self.function_subnets]
         cluster_group = str(settings.cluster_security_group_id)
         self.security_groups = [
             self._group(f"NodeSecurityGroup{place}", id)
@@ -37,7 +42,7 @@ class ExistingEksCluster(Construct):
 
     def _as_role(self, settings: ExistingCluster) -> eks_v1.ICluster:
         """With the kubectl of `aws_eks`, which takes a role that is let in already."""
-        private = settings.kubectl_in_vpc
+        private = settings.has_kubectl_in_vpc
         cluster = eks_v1.Cluster.from_cluster_attributes(
             self,
             "Cluster",
@@ -47,7 +52,7 @@ class ExistingEksCluster(Construct):
             kubectl_role_arn=settings.kubectl_role_arn,
             kubectl_layer=self._layer(settings),
             vpc=self._vpc(settings) if private else None,
-            kubectl_private_subnet_ids=list(settings.subnet_ids) if private else None,
+            kubectl_private_subnet_ids=self._function_subnet_ids if private else None,
             kubectl_security_group_id=settings.cluster_security_group_id if private else None,
         )
         for child in cluster.node.children:
@@ -58,7 +63,7 @@ class ExistingEksCluster(Construct):
 
     def _by_entry(self, settings: ExistingCluster) -> eks.ICluster:
         """With the kubectl of `aws_eks_v2`, let in by an access entry of its own."""
-        private = settings.kubectl_in_vpc
+        private = settings.has_kubectl_in_vpc
         attributes: dict[str, Any] = {
             "cluster_name": settings.name,
             "cluster_security_group_id": settings.cluster_security_group_id,
@@ -73,7 +78,7 @@ class ExistingEksCluster(Construct):
             "KubectlProvider",
             cluster=plain,
             kubectl_layer=self._layer(settings),
-            private_subnets=self.subnets if private else None,
+            private_subnets=self.function_subnets if private else None,
             security_groups=[cluster_group] if private else None,
         )
         answer_for_kubectl(provider)
@@ -94,7 +99,7 @@ class ExistingEksCluster(Construct):
 
     def _vpc(self, settings: ExistingCluster) -> ec2.IVpc:
         """The VPC as far as a function in it must know it: its subnets; its id and zones are never used."""
-        ids = list(settings.subnet_ids)
+        ids = self._function_subnet_ids
         vpc = ec2.Vpc.from_vpc_attributes(
             self, "Vpc", vpc_id=f"vpc-of-{settings.name}", availability_zones=ids, private_subnet_ids=ids
         )
@@ -102,8 +107,8 @@ class ExistingEksCluster(Construct):
             _adds_no_route(subnet)
         return vpc
 
-    def _subnet(self, place: int, id: str) -> ec2.ISubnet:
-        subnet = ec2.Subnet.from_subnet_id(self, f"Subnet{place}", id)
+    def _subnet(self, construct: str, id: str) -> ec2.ISubnet:
+        subnet = ec2.Subnet.from_subnet_id(self, construct, id)
         _adds_no_route(subnet)
         return subnet
 

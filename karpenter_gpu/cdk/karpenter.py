@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -37,6 +38,7 @@ from karpenter_gpu.errors import Fault, InvalidSettings
 from karpenter_gpu.manifests.charts import controller_values, crd_values, leader_lease
 from karpenter_gpu.settings import (
     IRSA,
+    POD_IDENTITY,
     AuthenticationMode,
     DevicePlugin,
     DiscoveryMode,
@@ -51,9 +53,10 @@ from karpenter_gpu.settings.gates import needs, with_gates
 from karpenter_gpu.settings.platform import faults_between
 from karpenter_gpu.versions import Minor
 
-# Each manifest keeps two functions busy, the provider's and its handler, and a new account may run ten at a time.
-# Source: Lambda guide, "Lambda quotas", concurrent executions of new accounts.
-_AT_A_TIME: Final = 4
+# Each manifest keeps two functions busy, the provider's and its handler, so does a gate that asks why an instance is alive,
+# and a new account may run ten at a time. Source: Lambda guide, "Lambda quotas", concurrent executions of new accounts.
+_MANIFESTS_AT_A_TIME: Final = 3
+_GATES_AT_A_TIME: Final = 2
 
 _ANY_NODE: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -247,7 +250,9 @@ class Karpenter(Construct):
         self._drain.resource.node.add_dependency(self._plugin, self.charts.controller)
         # Deleted when the controller is gone, which removes its own things, and before the node role and the nodes' group.
         # A Karpenter that was adopted may have templates and profiles of NodeClasses that stay.
-        kinds = ("interfaces",) if self._settings.adopt else ("interfaces", "templates", "profiles")
+        kinds = ["interfaces"] if self._settings.adopt else ["interfaces", "templates"]
+        if not self._settings.adopt and self._instance_profile is None:
+            kinds.append("profiles")
         swept = self._drain.sweep(self, "Sweep", *kinds)
         swept.node.add_dependency(self._nodes, self._discovery)
         self._swept = swept
@@ -348,10 +353,14 @@ class Karpenter(Construct):
         )
         if self._takeover:
             self._takeover.look_for(*shared, *manifests.paths)
-        if len(self._manifests) >= _AT_A_TIME:
-            earlier = self._manifests[-_AT_A_TIME]
+        # It is deleted when they are gone, so that no more is under way at a time then, too.
+        manifests.node_class.node.add_dependency(self._plugin)
+        if len(self._manifests) >= _MANIFESTS_AT_A_TIME:
+            earlier = self._manifests[-_MANIFESTS_AT_A_TIME]
             manifests.node_class.node.add_dependency(earlier.node_class)
             manifests.node_pool.node.add_dependency(earlier.node_pool)
+        if len(self._manifests) >= _GATES_AT_A_TIME:
+            manifests.drain.node.add_dependency(self._manifests[-_GATES_AT_A_TIME].drain)
         self._manifests.append(manifests)
         self._drain.resource.node.add_dependency(manifests.node_class)
         return manifests
@@ -423,7 +432,11 @@ class Karpenter(Construct):
             own_ids=self._discovery.own,
             node_security_group_ids=self._discovery.shared_groups,
             kubectl_in_vpc=self._cluster.kubectl_in_vpc,
-            kubectl_subnet_ids=self._cluster.kubectl_subnet_ids,
+            function_subnet_ids=list(
+                dict.fromkeys(
+                    [*self._cluster.kubectl_subnet_ids, *(one.subnet_id for one in self._given.function_subnets)]
+                )
+            ),
             oidc_issuer=issuer,
             oidc_provider_arn=_arn_of_provider(issuer) if issuer else None,
         )
@@ -484,6 +497,8 @@ def _faults(given: _Given, scope: Construct, device_plugin: DevicePlugin) -> lis
             account=account,
             region=region,
         ),
+        *_isolated_function_faults(given),
+        *_function_subnet_faults(given),
         *_takeover_faults(scope, cluster, given.node_role, settings),
         *rules.issuer_fits(given.oidc_issuer, region, "oidc_issuer"),
     ]
@@ -538,6 +553,33 @@ def _network_faults(
         yield Fault("security_groups", "is empty, and nodes must have one; name those of the cluster's other nodes")
     if discovery not in {TAGS, IDS}:
         yield Fault("discovery", f"{discovery!r} is not a way to find what nodes use; use {TAGS!r} or {IDS!r}")
+
+
+def _isolated_function_faults(given: _Given) -> Iterator[Fault]:
+    """What looks after the cluster's OIDC provider asks IAM, which has no endpoint."""
+    settings = given.settings
+    if settings.isolated and given.function_subnets and given.oidc_issuer and settings.identity == IRSA:
+        yield Fault(
+            "karpenter.identity",
+            f"{IRSA!r} needs IAM, which functions in a VPC without a way out do not reach; use {POD_IDENTITY!r}, or leave the "
+            "functions outside the VPC",
+        )
+
+
+def _function_subnet_faults(given: _Given) -> Iterator[Fault]:
+    """Functions in subnets that the app itself knows to be public; those of kubectl the CDK refuses by itself.
+
+    Source: Lambda guide, "Enable internet access for VPC-connected Lambda functions".
+    """
+    public: set[str] = set()
+    with contextlib.suppress(RuntimeError):
+        public = {one.subnet_id for one in given.cluster.vpc.public_subnets}
+    if wrong := [known(one.subnet_id) or one.node.path for one in given.function_subnets if one.subnet_id in public]:
+        yield Fault(
+            "function_subnets",
+            f"{', '.join(wrong)} is public: its way out is an internet gateway, and a function has no public address; give "
+            "private ones, with a NAT gateway or endpoints",
+        )
 
 
 def _takeover_faults(

@@ -17,10 +17,14 @@ from karpenter_gpu.settings import ExistingCluster
 from karpenter_gpu.settings.existing import API
 
 _PROVIDER: Final = "cc-api-provider"
+_VPC_PROVIDER: Final = "vpc-provider"
 _ERROR: Final = "$providerError"
 _ASK_ANEW: Final = "what was found before is in cdk.context.json, and 'cdk context --clear' asks anew"
 
 _NODE_GROUP: Final = "AWS::EKS::Nodegroup"
+_SUBNET: Final = "AWS::EC2::Subnet"
+# Of the CDK's VpcSubnetGroupType: routes to an internet gateway; to a NAT or transit gateway.
+_PUBLIC, _PRIVATE = "Public", "Private"
 # As the command line says that an answer has not what was asked for; it then gives none of the rest either.
 _LACKS: Final = re.compile(r"Cannot read field ([A-Za-z]+(?:[.][A-Za-z]+)*)")
 
@@ -79,11 +83,14 @@ def look_up(stack: Stack, cluster: ExistingCluster, *, controllers: int) -> Exis
         found |= {name: answer[path] for name, path in asked.items()}
         if "kubectl_in_vpc" in unknown:
             found["kubectl_in_vpc"] = _needs_the_vpc(found["kubectl_in_vpc"])
+    subnets = cluster.subnet_ids
     if "subnet_ids" in unknown:
         groups = _node_groups(stack, cluster)
         if groups is not None:
             _suffice(stack, cluster, groups, controllers)
-            found["subnet_ids"] = tuple(dict.fromkeys(id for group in groups for id in group[_SUBNETS]))
+            subnets = found["subnet_ids"] = tuple(dict.fromkeys(id for group in groups for id in group[_SUBNETS]))
+    if subnets and not cluster.function_subnet_ids and found.get("kubectl_in_vpc", cluster.has_kubectl_in_vpc):
+        found["function_subnet_ids"] = _with_a_way_out(stack, cluster, subnets)
     try:
         return replace(cluster, **found)
     except InvalidSettings as error:
@@ -119,7 +126,7 @@ def _node_groups(stack: Stack, cluster: ExistingCluster) -> list[Mapping[str, An
     else:
         # A list has the identifiers, which come unasked, and need not have more.
         query = {"typeName": _NODE_GROUP, "propertyMatch": {}, "resourceModel": {"ClusterName": cluster.name}}
-        listed = _ask(stack, query, [])
+        listed = _ask(stack, query | {"propertiesToReturn": []})
         if isinstance(listed, str):
             raise _not_found(stack, cluster, f"its node groups could not be listed: {listed}")
         if listed is None:
@@ -140,8 +147,8 @@ def _look_for_template(stack: Stack, cluster: ExistingCluster, id: str, group: M
     The question goes along with the one about the node group. A node group without a template is an error of the
     command line, which keeps none: where the one answer is kept and the other is not, there is no template.
     """
-    query = {"typeName": _NODE_GROUP, "exactIdentifier": id}
-    answer = _ask(stack, query, [_TEMPLATE], anew=group is None)
+    query = {"typeName": _NODE_GROUP, "exactIdentifier": id, "propertiesToReturn": [_TEMPLATE]}
+    answer = _ask(stack, query, anew=group is None)
     if isinstance(answer, str) and not _LACKS.search(answer):
         raise _not_found(stack, cluster, f"{_NODE_GROUP} {id}: {answer}")
     if group is None or not isinstance(answer, list):
@@ -157,6 +164,39 @@ def _look_for_template(stack: Stack, cluster: ExistingCluster, id: str, group: M
         "until then GPU nodes get the cluster's own, and where the others have not, the deployment fails before it "
         "changes anything",
     )
+
+
+def _with_a_way_out(stack: Stack, cluster: ExistingCluster, subnets: Sequence[str]) -> tuple[str, ...]:
+    """The subnets from which a function reaches AWS: a function has no public address for an internet gateway to use.
+
+    The command line tells public subnets from others by their routes, or their tag `aws-cdk:subnet-type`.
+    Source: Lambda guide, "Enable internet access for VPC-connected Lambda functions"; the CDK's vpc-provider.
+    """
+    subnet = _one(stack, cluster, _SUBNET, subnets[0], ["VpcId"])
+    if subnet is None:
+        return tuple(subnets)
+    query = {"filter": {"vpc-id": subnet["VpcId"]}, "returnAsymmetricSubnets": True, "returnVpnGateways": False}
+    vpc = _ask(stack, query, provider=_VPC_PROVIDER)
+    if isinstance(vpc, str):
+        raise _not_found(stack, cluster, f"the subnets of {subnet['VpcId']}: {vpc}")
+    if vpc is None:
+        return tuple(subnets)
+    kinds = {one["subnetId"]: group["type"] for group in vpc["subnetGroups"] for one in group["subnets"]}
+    private = [id for id in subnets if kinds.get(id) != _PUBLIC]
+    private = private or [id for id, kind in kinds.items() if kind == _PRIVATE]
+    if not private:
+        raise InvalidSettings(
+            [
+                Fault(
+                    "cluster.function_subnet_ids",
+                    f"the API server of {cluster.name!r} is reached from inside {subnet['VpcId']} alone, or every function is to "
+                    f"be there, and the way out of {', '.join(subnets)} is an internet gateway, which a function has no public "
+                    "address for; name subnets with a NAT gateway or endpoints, or open the public endpoint to any address and "
+                    f"set cluster.kubectl_in_vpc to false; {_ASK_ANEW}",
+                )
+            ]
+        )
+    return tuple(private)
 
 
 def _suffice(stack: Stack, cluster: ExistingCluster, groups: Sequence[Mapping[str, Any]], controllers: int) -> None:
@@ -189,7 +229,7 @@ def _suffice(stack: Stack, cluster: ExistingCluster, groups: Sequence[Mapping[st
 
 def _one(stack: Stack, cluster: ExistingCluster, kind: str, id: str, paths: Sequence[str]) -> Mapping[str, Any] | None:
     """The answer about one resource; None while it is to come."""
-    answer = _ask(stack, {"typeName": kind, "exactIdentifier": id}, paths)
+    answer = _ask(stack, {"typeName": kind, "exactIdentifier": id, "propertiesToReturn": list(paths)})
     if isinstance(answer, str):
         raise _not_found(stack, cluster, f"{kind} {id}: {answer}")
     return answer[0] if answer else None
@@ -204,6 +244,8 @@ def _not_found(stack: Stack, cluster: ExistingCluster, why: str) -> InvalidSetti
             f"there is no EKS cluster {cluster.name!r} in account {stack.account} and region {stack.region}; see 'aws eks "
             f"list-clusters --region {stack.region}', or say the region it is in, as in region=eu-west-1",
         )
+    elif f"No resource of type {_SUBNET}" in why:
+        fault = Fault("cluster.subnet_ids", f"{why.rpartition(' ')[2]} is not a subnet of this account and region")
     elif f"No resource of type {_NODE_GROUP}" in why:
         fault = Fault(
             "cluster.node_group",
@@ -221,22 +263,16 @@ def _not_found(stack: Stack, cluster: ExistingCluster, why: str) -> InvalidSetti
     return InvalidSettings([fault])
 
 
-def _ask(
-    stack: Stack, query: Mapping[str, Any], paths: Sequence[str], *, anew: bool = True
-) -> list[dict[str, Any]] | str | None:
-    """What the command line found, what kept it from finding it, or None while it has not looked.
+def _ask(stack: Stack, query: Mapping[str, Any], *, provider: str = _PROVIDER, anew: bool = True) -> Any:
+    """What the command line found, text for what kept it from finding it, or None while it has not looked.
 
     Args:
         anew: Whether it is to look where it has not.
     """
-    props = {**query, "propertiesToReturn": list(paths)}
-    key = ContextProvider.get_key(stack, provider=_PROVIDER, props=props).key
+    key = ContextProvider.get_key(stack, provider=provider, props=query).key
     kept = stack.node.try_get_context(key)
     if isinstance(kept, Mapping) and _ERROR in kept:
         return " ".join(str(kept[_ERROR]).split())
-    if kept is None:
-        if anew:
-            ContextProvider.get_value(stack, provider=_PROVIDER, props=props, dummy_value=[])
-        return None
-    answer: list[dict[str, Any]] = kept
-    return answer
+    if kept is None and anew:
+        ContextProvider.get_value(stack, provider=provider, props=query, dummy_value=[])
+    return kept

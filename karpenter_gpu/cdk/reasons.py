@@ -55,10 +55,9 @@ class Reasons(PackageFunction):
             principal_arn=self.role.role_arn,
             kubernetes_groups=[_NAME],
         )
-        self.on_cluster = [
-            entry,
-            *(cluster.manifest(self, each["kind"], each, overwrite=True) for each in _documents()),
-        ]
+        role, binding = (cluster.manifest(self, each["kind"], each, overwrite=True) for each in _documents())
+        binding.node.add_dependency(role)
+        self.on_cluster = [entry, role, binding]
         self.needed += self.on_cluster
 
 

@@ -243,6 +243,9 @@ class NewCluster:
             that name that an earlier cluster has left must be deleted first. `None` leaves the group to EKS, which
             keeps logs for ever.
 
+        functions_in_vpc: Whether every function of the stack runs in the private subnets, for accounts that allow functions
+            in a VPC alone. Default: those alone that ask the cluster, where a private endpoint answers them.
+
         addon_values: Configuration values by add-on, `{"vpc-cni": {"env": {"ENABLE_PREFIX_DELEGATION": "true"}}}`;
             `aws eks describe-addon-configuration` shows what an add-on takes.
     """
@@ -260,6 +263,7 @@ class NewCluster:
     deletion_protection: bool = False
     control_plane_logs: Distinct[ControlPlaneLog] = default(("api", "authenticator", "controllerManager", "scheduler"))
     control_plane_log_days: LogDays | None = 30
+    functions_in_vpc: bool = False
     addon_values: Mapping[str, Any] = field(default_factory=dict)
 
     one_by_one: ClassVar[bool] = True

@@ -67,9 +67,15 @@ class ExistingCluster:
             kubectl takes it. Default: that gets an access entry of its own, which a `CONFIG_MAP` cluster does not
             have, so there it must be said.
 
-        kubectl_in_vpc: Whether what runs kubectl is inside the VPC, in `subnet_ids`, from where a private endpoint is
-            reached; their way out must not be an internet gateway, because a function has no public address. Default:
+        kubectl_in_vpc: Whether what runs kubectl is inside the VPC, from where a private endpoint is reached. Default:
             it is where the private endpoint is open and the public one is not, or not to any address.
+
+        functions_in_vpc: Whether every function of the stack, and so what runs kubectl, is inside the VPC, for accounts that
+            allow functions in a VPC alone.
+
+        function_subnet_ids: Where functions are that are inside the VPC, and what runs kubectl then is. Their way out must not be an internet gateway,
+            because a function has no public address. Default: looked up with the rest: those of `subnet_ids` that have
+            another way out, else the VPC's; where nothing is looked up, `subnet_ids`.
     """
 
     name: ClusterName
@@ -85,6 +91,8 @@ class ExistingCluster:
     discovery: DiscoveryMode = TAGS
     kubectl_role_arn: str | None = None
     kubectl_in_vpc: bool | None = None
+    functions_in_vpc: bool = False
+    function_subnet_ids: Distinct[str] = default(())
 
     def check(self) -> Iterator[Fault]:
         if self.kubernetes_version is not None:
@@ -100,6 +108,7 @@ class ExistingCluster:
             )
         for where, kind, ids in (
             ("subnet_ids", "subnet", self.subnet_ids),
+            ("function_subnet_ids", "subnet", self.function_subnet_ids),
             ("security_group_ids", "sg", self.security_group_ids),
             ("cluster_security_group_id", "sg", filter(None, [self.cluster_security_group_id])),
         ):
@@ -111,6 +120,7 @@ class ExistingCluster:
                 "kubectl_role_arn",
                 f"{self.kubectl_role_arn!r} is not the ARN of an IAM role, as in arn:aws:iam::111122223333:role/ops",
             )
+        yield from self._function_faults()
         if self.authentication_mode == CONFIG_MAP and self.kubectl_role_arn is None:
             yield Fault(
                 "kubectl_role_arn",
@@ -120,9 +130,27 @@ class ExistingCluster:
             )
 
     @property
+    def has_kubectl_in_vpc(self) -> bool | None:
+        """Whether what runs kubectl is inside the VPC; None while that is to be looked up."""
+        return True if self.functions_in_vpc or self.function_subnet_ids else self.kubectl_in_vpc
+
+    @property
     def kubernetes(self) -> Minor | None:
         """The version, parsed; None while it is not known."""
         return None if self.kubernetes_version is None else Minor.parse(self.kubernetes_version)
+
+    def _function_faults(self) -> Iterator[Fault]:
+        """Functions are inside the VPC, or they are not."""
+        if self.function_subnet_ids and self.kubectl_in_vpc is False:
+            yield Fault(
+                "function_subnet_ids",
+                "says where functions are inside the VPC, and kubectl_in_vpc is false; leave one out",
+            )
+        if self.functions_in_vpc and self.kubectl_in_vpc is False:
+            yield Fault(
+                "kubectl_in_vpc",
+                "false has what runs kubectl outside the VPC, and functions_in_vpc has every function inside; leave one out",
+            )
 
     @property
     def unknown(self) -> tuple[str, ...]:
@@ -134,6 +162,6 @@ class ExistingCluster:
             "oidc_issuer": self.oidc_issuer,
             "cluster_security_group_id": self.cluster_security_group_id,
             "subnet_ids": self.subnet_ids or None,
-            "kubectl_in_vpc": self.kubectl_in_vpc,
+            "kubectl_in_vpc": self.has_kubectl_in_vpc,
         }
         return tuple(name for name, value in asked.items() if value is None)

@@ -123,6 +123,7 @@ def faults_between(
     if isinstance(cluster, NewCluster) and karpenter:
         yield from rules.controllers_fit(cluster, karpenter)
         yield from rules.addons_are_there(cluster, karpenter)
+        yield from rules.isolation_is_whole(cluster, karpenter)
     if kubernetes and karpenter:
         yield from rules.karpenter_supports(kubernetes, karpenter)
         for pool in pools:

@@ -612,6 +612,16 @@ def isolation_fits(karpenter: KarpenterSettings, plugin: DevicePlugin) -> Iterat
             yield Fault(where, f"{source} is not reached from an isolated VPC; name a mirror in ECR")
 
 
+def isolation_is_whole(cluster: NewCluster, karpenter: KarpenterSettings) -> Iterator[Fault]:
+    """IPv6 leaves a VPC through an egress-only internet gateway, and endpoints are not reached by it."""
+    if karpenter.isolated and cluster.ip_family == "ipv6":
+        yield Fault(
+            "cluster.ip_family",
+            "'ipv6' gives the VPC an egress-only internet gateway, and karpenter.isolated says that it has no way out; use "
+            "'ipv4', or leave karpenter.isolated out",
+        )
+
+
 _OUTSIDE = ("public.ecr.aws", "nvcr.io", "docker.io", "ghcr.io", "quay.io", "registry.k8s.io")
 
 

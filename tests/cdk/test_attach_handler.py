@@ -288,10 +288,12 @@ def test_kubectl_where_a_function_has_no_way_out_is_said_and_behind_a_nat_gatewa
     world.ec2.create_route(RouteTableId=table, DestinationCidrBlock="0.0.0.0/0", GatewayId=gateway)
     public, private = world.subnets
     world.ec2.associate_route_table(RouteTableId=table, SubnetId=public)
-    why = world.ask(KubectlInVpc="true", KubectlSubnetIds=world.subnets)
-    assert f"what runs kubectl is in subnet {public}, whose way out is an internet gateway" in why
+    why = world.ask(KubectlInVpc="true", FunctionSubnetIds=world.subnets)
+    assert (
+        f"functions, what runs kubectl among them, are in subnet {public}, whose way out is an internet gateway" in why
+    )
     assert private not in why
-    assert world.ask(KubectlInVpc="true", KubectlSubnetIds=[private]) == ""
+    assert world.ask(KubectlInVpc="true", FunctionSubnetIds=[private]) == ""
     world.ask("Delete")
 
 
@@ -300,7 +302,7 @@ def test_a_main_route_table_counts_for_subnets_without_one(world):
     world.ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=world.vpc)
     (main,) = world.ec2.describe_route_tables(Filters=[{"Name": "vpc-id", "Values": [world.vpc]}])["RouteTables"]
     world.ec2.create_route(RouteTableId=main["RouteTableId"], DestinationCidrBlock="0.0.0.0/0", GatewayId=gateway)
-    assert "no public address" in world.ask(KubectlInVpc="true", KubectlSubnetIds=world.subnets)
+    assert "no public address" in world.ask(KubectlInVpc="true", FunctionSubnetIds=world.subnets)
 
 
 def test_every_fault_is_said_at_once(world):

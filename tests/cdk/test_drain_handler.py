@@ -4,6 +4,8 @@ import io
 import json
 from types import SimpleNamespace
 
+import pytest
+
 from tests.cdk.lifecycle import load
 
 PROPERTIES = {
@@ -31,10 +33,13 @@ class World:
         self.refusal = None
         self.terminated = []
         self.answers = []
+        self.stack = "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS"
 
     def client(self, service, **_):
         if service == "lambda":
             return SimpleNamespace(invoke=self.invoke)
+        if service == "cloudformation":
+            return SimpleNamespace(describe_stacks=lambda **_: {"Stacks": [{"StackStatus": self.stack}]})
         return SimpleNamespace(
             get_paginator=lambda _: SimpleNamespace(paginate=self.paginate), terminate_instances=self.terminate
         )
@@ -258,6 +263,16 @@ def test_a_pool_of_its_own_waits_for_its_own_instances_alone(monkeypatch):
         {"Name": "tag:karpenter.sh/nodepool", "Values": ["inference"]},
     ]
     assert world.answers[0]["PhysicalResourceId"] == "drain-gpu-inference"
+
+
+@pytest.mark.parametrize("stack", ["DELETE_IN_PROGRESS", "ROLLBACK_IN_PROGRESS"])
+def test_where_all_goes_the_gates_of_pools_leave_the_wait_to_the_one_of_all(monkeypatch, stack):
+    of_pool, of_all = World([["i-1"]]), World([["i-1"]])
+    of_pool.stack = of_all.stack = stack
+    run(monkeypatch, of_pool, ResourceProperties=PROPERTIES | {"NodePool": "inference"})
+    assert (of_pool.answers[0]["Status"], of_pool.filters) == ("SUCCESS", None)
+    run(monkeypatch, of_all)
+    assert of_all.answers[0]["Status"] == "FAILED"
 
 
 def test_nothing_is_terminated_unless_that_was_chosen_and_never_before_the_time_is_up(monkeypatch):

@@ -56,6 +56,13 @@ def listed(control, kind, model=None):
     return {one["Identifier"]: json.loads(one["Properties"]) for one in found}
 
 
+def test_a_subnet_tells_its_vpc(aws, control):
+    there = aws.client("eks").describe_cluster(name="there")["cluster"]["resourcesVpcConfig"]
+    assert read(control, "AWS::EC2::Subnet", there["subnetIds"][0])["VpcId"] == there["vpcId"]
+    with pytest.raises(ClientError, match="ResourceNotFoundException"):
+        read(control, "AWS::EC2::Subnet", "subnet-0123456789abcdef9")
+
+
 def test_a_cluster_is_told_in_the_schemas_words(aws, control):
     shown = aws.client("eks").describe_cluster(name="there")["cluster"]
     found = read(control, CLUSTER, "there")

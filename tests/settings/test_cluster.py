@@ -114,6 +114,15 @@ def test_a_private_range_never_reaches_the_public_endpoint():
         ),
         ({"security_group_ids": ("group",)}, "security_group_ids: 'group' is not such an id; ids look like sg-0123"),
         ({"cluster_security_group_id": "sg"}, "cluster_security_group_id: 'sg' is not such an id"),
+        ({"function_subnet_ids": ("subnet-1",)}, "function_subnet_ids: 'subnet-1' is not such an id"),
+        (
+            {"functions_in_vpc": True, "kubectl_in_vpc": False},
+            "kubectl_in_vpc: false has what runs kubectl outside the VPC, and functions_in_vpc has every function inside",
+        ),
+        (
+            {"function_subnet_ids": ("subnet-0123456789abcdef0",), "kubectl_in_vpc": False},
+            "function_subnet_ids: says where functions are inside the VPC, and kubectl_in_vpc is false; leave one out",
+        ),
         ({"kubectl_role_arn": "ops"}, "kubectl_role_arn: 'ops' is not the ARN of an IAM role"),
         (
             {"authentication_mode": "CONFIG_MAP"},

@@ -688,3 +688,11 @@ def test_an_isolated_cluster_has_everything_from_mirrors(given, plugin, faults):
     found = said(rules.isolation_fits(KarpenterSettings(isolated=True, **given), DevicePlugin(**plugin)))
     assert [fault.partition(":")[0] for fault in found] == faults
     assert said(rules.isolation_fits(KarpenterSettings(**given), DevicePlugin(**plugin))) == []
+
+
+def test_an_isolated_cluster_does_not_leave_by_ipv6():
+    isolated, cluster = KarpenterSettings(isolated=True), NewCluster(name="x", ip_family="ipv6")
+    (fault,) = said(rules.isolation_is_whole(cluster, isolated))
+    assert fault.startswith("cluster.ip_family: 'ipv6' gives the VPC an egress-only internet gateway")
+    assert said(rules.isolation_is_whole(cluster, KarpenterSettings())) == []
+    assert said(rules.isolation_is_whole(NewCluster(name="x"), isolated)) == []

@@ -11,6 +11,8 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, Final
 
+from moto.ec2.exceptions import InvalidSubnetIdError
+
 from eks_rehearsal.aws.extensions.eks_clusters import Cluster, Clusters
 from eks_rehearsal.aws.wire import AwsError, Call
 from eks_rehearsal.aws.world import Operations
@@ -19,6 +21,7 @@ Document = dict[str, Any]
 
 CLUSTER: Final = "AWS::EKS::Cluster"
 NODE_GROUP: Final = "AWS::EKS::Nodegroup"
+SUBNET: Final = "AWS::EC2::Subnet"
 
 # Schema's property, and where EKS's own answers have it; what an answer has not, is not there.
 _CLUSTER: Final = {
@@ -66,7 +69,7 @@ _NODE_GROUP: Final = {
 
 
 class CloudControl:
-    """Reading and listing clusters and node groups."""
+    """Reading and listing clusters and node groups, and reading subnets."""
 
     def __init__(self, clusters: Clusters) -> None:
         self._clusters = clusters
@@ -79,6 +82,8 @@ class CloudControl:
 
     def get_resource(self, call: Call) -> Document:
         kind, identifier = call.parameters["TypeName"], call.parameters["Identifier"]
+        if kind == SUBNET:
+            return {"TypeName": kind, "ResourceDescription": _described(identifier, self._subnet(identifier))}
         cluster = self._cluster(call, kind, identifier.partition("/")[0])
         if kind == CLUSTER:
             found = _properties(cluster.shown, _CLUSTER)
@@ -102,6 +107,13 @@ class CloudControl:
             found = {f"{cluster.name}/{group}": "Id" for group in cluster.nodegroups}
         described = [_described(identifier, {key: identifier}) for identifier, key in found.items()]
         return {"TypeName": kind, "ResourceDescriptions": described}
+
+    def _subnet(self, id: str) -> Document:
+        try:
+            found = self._world.backend("ec2").get_subnet(id)
+        except InvalidSubnetIdError as error:
+            raise _not_found(SUBNET, f"The subnet ID '{id}' does not exist.") from error
+        return {"SubnetId": id, "VpcId": found.vpc_id, "AvailabilityZone": found.availability_zone}
 
     def _cluster(self, call: Call, kind: str, name: str) -> Cluster:
         if kind not in {CLUSTER, NODE_GROUP}:

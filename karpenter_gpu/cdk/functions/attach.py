@@ -100,7 +100,7 @@ def network_faults(wanted):
             "a node's security groups to have it; leave one out, or take the tag from one"
         )
     yield from strangers(ec2, wanted)
-    yield from dead_ends(ec2, wanted.get("KubectlSubnetIds", []))
+    yield from dead_ends(ec2, wanted.get("FunctionSubnetIds", []))
 
 
 def dead_ends(ec2, ids):
@@ -119,10 +119,11 @@ def dead_ends(ec2, ids):
         ways = [one.get("GatewayId", "") for one in routes if one.get("DestinationCidrBlock") == "0.0.0.0/0"]
         if any(way.startswith("igw-") for way in ways):
             yield (
-                f"what runs kubectl is in subnet {id}, whose way out is an internet gateway, and a function has no public "
-                "address, so that it would reach nothing; give it subnets whose way out is a NAT gateway or endpoints "
-                "(cluster.subnet_ids, or kubectl_private_subnet_ids or private_subnets where you import the cluster), or "
-                "leave it outside where the public endpoint is open to anybody (cluster.kubectl_in_vpc = false)"
+                f"functions, what runs kubectl among them, are in subnet {id}, whose way out is an internet gateway, and a "
+                "function has no public address, so that it would reach nothing; give them subnets whose way out is a NAT "
+                "gateway or endpoints (cluster.function_subnet_ids, or kubectl_private_subnet_ids or private_subnets where "
+                "you import the cluster), or leave them outside where the public endpoint is open to anybody "
+                "(cluster.kubectl_in_vpc = false)"
             )
 
 

@@ -12,6 +12,8 @@ from botocore.config import Config
 # IAM and EKS are eventually consistent: a policy, a trust or an access entry that was just created may not be in effect yet.
 PATIENCE_SECONDS = 90
 RETRY_EVERY_SECONDS = 5
+# How long it may take to say a stack's status, without which functions do as well, if not as fast.
+STATUS_SECONDS = 30
 DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
 # A server that is overloaded, or restarts.
 BUSY = {429, 500, 502, 503, 504}
@@ -66,9 +68,19 @@ def passes(error):
 
 def rolls_back(stack):
     """Whether a stack goes back to what it was, which nothing that is found wrong now must stop."""
+    return "ROLLBACK" in status_of(stack)
+
+
+def goes(stack):
+    """Whether all of a stack is being deleted."""
+    return status_of(stack) in {"DELETE_IN_PROGRESS", "ROLLBACK_IN_PROGRESS"}
+
+
+def status_of(stack):
+    """What CloudFormation says of a stack; nothing where it does not answer soon, which in a VPC it need not."""
     try:
-        (shown,) = client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
+        answered = client("cloudformation", patience=STATUS_SECONDS, connect_timeout=5).describe_stacks(StackName=stack)
     except Exception:
         traceback.print_exc()
-        return False
-    return "ROLLBACK" in shown["StackStatus"]
+        return ""
+    return answered["Stacks"][0]["StackStatus"]
