@@ -287,6 +287,7 @@ def test_the_drain_reads_what_is_left_calls_itself_and_asks_and_changes_only_wha
         "iam:RemoveRoleFromInstanceProfile",
     }
     assert set(of_any) - tagged == {
+        "cloudformation:DescribeStacks",
         "ec2:DescribeInstances",
         "ec2:DescribeLaunchTemplates",
         "ec2:DescribeNetworkInterfaces",
