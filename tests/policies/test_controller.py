@@ -102,7 +102,10 @@ def test_rebooting_is_allowed_only_with_its_gate_and_only_for_the_clusters_own()
         for statement in controller_policies(Minor(1, 15), UPSTREAM, reboots=True)["NodeLifecycle"]["Statement"]
         if statement["Action"] == ["ec2:RebootInstances"]
     )
-    assert reboot["Condition"]["StringEquals"] == {"aws:ResourceTag/kubernetes.io/cluster/${ClusterName}": "owned"}
+    assert reboot["Condition"] == {
+        "StringEquals": {"aws:ResourceTag/kubernetes.io/cluster/${ClusterName}": "owned"},
+        "StringLike": {"aws:ResourceTag/karpenter.sh/nodepool": "*"},
+    }
 
 
 def test_the_walkthroughs_instance_profile_actions_are_all_there():
