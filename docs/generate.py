@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
+sys.path[:0] = [str(HERE.parent), str(HERE)]
+
+import error_texts  # noqa: E402
 
 import karpenter_gpu  # noqa: E402
 from karpenter_gpu import compat, gpus  # noqa: E402
@@ -285,7 +287,29 @@ def clusters() -> str:
     return "\n".join(lines)
 
 
+def errors() -> str:
+    """Every error that a user can meet."""
+    lines = [
+        "# Errors",
+        "",
+        (
+            "Search this page for the words of your error; `…` stands for a value. Each sentence has the value, the rule and the way "
+            "out. What Karpenter, Kubernetes and AWS say is under [troubleshooting](../how-to/troubleshooting.md)."
+        ),
+    ]
+    for place in error_texts.PLACES:
+        lines += ["", f"## {place.title}", "", place.about, ""]
+        for error in error_texts.errors(place):
+            lines.append(f"- {_literal(error.text)}" + (f" — *{_literal(error.rule)}*" if error.rule else ""))
+    return "\n".join(lines)
+
+
+def _literal(text: str) -> str:
+    return re.sub(r"([|<>*_`\[\]])", r"\\\1", text)
+
+
 PAGES = {
+    "reference/errors.md": errors,
     "clusters.md": clusters,
     "walkthrough.md": walkthrough,
     "compatibility.md": compatibility,

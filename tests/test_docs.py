@@ -50,3 +50,45 @@ LINKS = re.compile(r"\]\((?!https?://|#)([^)#]+)")
 def test_links_between_pages_lead_somewhere(page):
     for target in LINKS.findall(page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+PLATFORM = {"cluster": {"name": "gpu", "kubernetes_version": "1.36"}, "pools": [{"name": "p", "gpu_limit": 0.5}]}
+
+
+def settings_of(**changed):
+    from karpenter_gpu import platform_from_context
+
+    return platform_from_context({"profiles": {"p": PLATFORM | changed}})
+
+
+@pytest.mark.parametrize(
+    "fail",
+    [
+        settings_of,
+        lambda: settings_of(karpenter={"version": "1.0.1", "values": {"settings": {"clusterName": "x"}}}),
+        lambda: settings_of(cluster={"name": "${Token[x.1]}", "kubernetes_version": "1.99"}),
+        lambda: settings_of(pools=[{"name": "p", "gpu_names": ["l5"], "gpu_limit": 4, "zones": ["a", "a"]}]),
+        lambda: settings_of(device_plugin={"version": "0.99.0"}, colour="red"),
+    ],
+)
+def test_every_error_is_found_by_its_words_on_the_page_of_errors(fail):
+    from karpenter_gpu import InvalidSettings
+
+    with pytest.raises(InvalidSettings) as caught:
+        fail()
+    page = (ROOT / "docs/reference/errors.md").read_text().replace("\\", "")
+    texts = [line.removeprefix("- ").partition(" — ")[0] for line in page.splitlines() if line.startswith("- ")]
+    patterns = [re.compile(re.escape(text).replace("…", ".*")) for text in texts]
+    lost = [fault for fault in caught.value.faults if not any(one.fullmatch(fault.problem) for one in patterns)]
+    assert lost == []
+
+
+def test_the_page_of_errors_has_what_functions_and_commands_answer():
+    page = (ROOT / "docs/reference/errors.md").read_text()
+    for words in (
+        "there is no EKS cluster … in this account and region; see 'aws eks list-clusters'",
+        "--delete asks before it deletes, and there is no terminal to ask on",
+        "is imported without its network; give vpc and cluster\\_security\\_group\\_id where it is imported",
+        "the emulated EC2 has no list of what … offers",
+    ):
+        assert words in page, words
