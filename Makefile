@@ -82,7 +82,7 @@ wheel: .venv/.dev
 	@cd dist/installed && PYTHONPATH=. ../../$(BIN)/python -c "import karpenter_gpu as k; print(k.__file__); k.GpuPool(name='a', gpu_names=('l4',), gpu_limit=1); k.EksGpuStack"
 	@cd dist/installed && PYTHONPATH=. ../../$(BIN)/python -c "import eks_rehearsal.command as c; print(c.__file__)"
 	@cd dist/installed && ls karpenter_gpu/py.typed karpenter_gpu/cdk/functions/drain.py karpenter_gpu/cdk/functions/attach.py \
-		eks_rehearsal/py.typed eks_rehearsal/watchdog.py eks_rehearsal/cluster/kubelet.yaml eks_rehearsal/functions/runtime_node.mjs \
+		eks_rehearsal/py.typed eks_rehearsal/watchdog.py eks_rehearsal/named.py eks_rehearsal/cluster/kubelet.yaml eks_rehearsal/functions/runtime_node.mjs \
 		eks_rehearsal/report/report.html.jinja eks_rehearsal/existing_cluster.schema.json >/dev/null
 
 release: .venv/.dev

@@ -385,7 +385,7 @@ class Scene:
             return new if len(new) == len(old) and all(condition(pod, "Ready") == "True" for pod in new) else []
 
         new = self.until("the new controllers to be ready", ready, seconds=90)
-        self._end_lease(new)
+        self.until("one of the new controllers to lead", lambda: self._is_led_by(new))
         return new
 
     def leading(self) -> None:
@@ -405,19 +405,11 @@ class Scene:
 
         wait_for("a controller of Karpenter that leads", renewed, seconds=LEADS_SECONDS)
 
-    def _end_lease(self, new: Sequence[Document]) -> None:
-        """Take away the lease of a controller that has ended: it does not give it up, and nobody leads until it runs out."""
-        path = LEASE.format(new[0]["metadata"]["namespace"])
-        lease = self.kube.find(path)
+    def _is_led_by(self, new: Sequence[Document]) -> bool:
+        """Whether one of them took the lease, which whoever led before gave back at its end."""
+        lease = self.kube.find(LEASE.format(new[0]["metadata"]["namespace"]))
         since = str(lease["spec"].get("acquireTime") or "") if lease else ""
-        if since and since < min(pod["metadata"]["creationTimestamp"] for pod in new):
-            self.kube.delete(path)
-            self.timeline.add(
-                "story",
-                "Karpenter",
-                "its lease is deleted",
-                "whoever led has ended; in a quarter of a minute it had run out",
-            )
+        return since >= min(str(pod["metadata"]["creationTimestamp"]) for pod in new)
 
     def clear(self) -> None:
         """Take away what stories started, and tell the nodes that came for it to go."""

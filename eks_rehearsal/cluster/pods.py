@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -36,6 +37,8 @@ CONTROLLER_IMAGE = re.compile(r"karpenter/controller(?::(?P<tag>[^@]+))?")
 IRSA_AUDIENCE = "sts.amazonaws.com"
 POD_IDENTITY_AUDIENCE = "pods.eks.amazonaws.com"
 TOKEN_SECONDS = 86_400
+# What a pod is given to end where it does not say; https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/
+GRACE_SECONDS = 30.0
 FAULT = re.compile(r'^panic:|"level":"(ERROR|PANIC|FATAL)"')
 CRASHES_THAT_TELL = 2
 BACK_OFF_SECONDS = (1, 2, 4, 8)
@@ -44,6 +47,9 @@ LOOK_AGAIN_SECONDS = 2.0
 # What the played kubelets wait for, as it is written in kubelet.yaml.
 ADMITTED = "PodReadyToStartContainers"
 BYTES = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "": 1}
+
+# Gives a process its pod's name for a host name.
+NAMED = Path(__file__).parent.parent / "named.py"
 
 
 @dataclass
@@ -60,6 +66,7 @@ class Controller:
     ready: bool = False
     last_words: str = ""
     in_a_row: int = 0
+    grace: float = 0.0
 
 
 @dataclass
@@ -93,6 +100,7 @@ class Pods:
     notes: list[str] = field(default_factory=list)
     controllers: dict[str, Controller] = field(default_factory=dict)
     _plugins: dict[str, Document] = field(default_factory=dict)
+    _ended: set[str] = field(default_factory=set)
     _refused: dict[str, Document] = field(default_factory=dict)
     _stopped: threading.Event = field(default_factory=threading.Event)
 
@@ -137,8 +145,10 @@ class Pods:
         uid, node = pod["metadata"]["uid"], pod["spec"].get("nodeName")
         gone = kind == "DELETED" or "deletionTimestamp" in pod["metadata"]
         if _runs(pod, CONTROLLER_IMAGE):
-            self._controller(uid, node, pod, gone=gone)
+            self._controller(kind, uid, pod, gone=gone)
             return
+        if gone and _is_named_karpenter(pod):
+            self._told_to_end(uid, pod, 0)
         if gone or not node:
             self._refused.pop(uid, None)
         elif (
@@ -215,29 +225,52 @@ class Pods:
             self._patch(pod, {"containerStatuses": [_waiting(one, ended) for one in pod["spec"]["containers"]]})
             return {}
 
-    def _controller(self, uid: str, node: str | None, pod: Document, *, gone: bool) -> None:
-        if gone and uid in self.controllers:
-            controller = self.controllers.pop(uid)
-            controller.stopped.set()
-            if controller.process:
-                threading.Thread(target=controller.process.stop, daemon=True).start()
-        elif node and not gone and uid not in self.controllers:
+    def _controller(self, kind: str, uid: str, pod: Document, *, gone: bool) -> None:
+        if gone:
+            self._told_to_end(uid, pod, 0 if kind == "DELETED" else _grace_of(pod))
+        elif pod["spec"].get("nodeName") and uid not in self.controllers:
             metadata = pod["metadata"]
             controller = self.controllers[uid] = Controller(metadata["namespace"], metadata["name"], pod)
             threading.Thread(target=self._live, args=(controller,), daemon=True, name=metadata["name"]).start()
 
+    def _told_to_end(self, uid: str, pod: Document, grace: float) -> None:
+        """Once for each pod, which is seen again as it changes, and a last time when it is gone."""
+        if uid in self._ended:
+            return
+        self._ended.add(uid)
+        controller = self.controllers.pop(uid, None)
+        if controller is None:
+            threading.Thread(target=self._remove, args=(pod,), daemon=True, name="ended pod").start()
+        else:
+            controller.grace = grace
+            controller.stopped.set()
+
+    def _remove(self, pod: Document) -> None:
+        """Tell the API server that a pod has ended, as its kubelet does."""
+        metadata = pod["metadata"]
+        path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}"
+        while not self._stopped.is_set():
+            with contextlib.suppress(RehearsalError):
+                self.plane.kube.ended(path, metadata["uid"])
+                return
+            self._stopped.wait(LOOK_AGAIN_SECONDS)
+
     def _live(self, controller: Controller) -> None:
-        """Run a controller until its pod goes; start it again when it ends by itself."""
+        """Run a controller until its pod is told to go; start it again when it ends by itself.
+
+        Its pod goes when it has ended: until then its token is good, with which it gives its lease back.
+        """
         while not controller.stopped.is_set() and not self._stopped.is_set():
             try:
                 last_words = self._run(controller)
             except Exception as error:  # noqa: BLE001 - whatever keeps it from running is why it does not run
                 last_words = str(error) if isinstance(error, RehearsalError) else f"{type(error).__name__}: {error}"
-            finally:
-                if controller.process:
-                    controller.process.stop(grace=3)
             if not controller.stopped.is_set() and not self._stopped.is_set():
                 self._crashed(controller, last_words)
+        if controller.process:
+            controller.process.stop(grace=controller.grace)
+        if not self._stopped.is_set():
+            self._remove(controller.pod)
 
     def _run(self, controller: Controller) -> str:
         """Run a controller once, and show whether it is ready; its last words."""
@@ -252,6 +285,8 @@ class Pods:
         return _why(process)
 
     def _crashed(self, controller: Controller, last_words: str) -> None:
+        if controller.process:
+            controller.process.stop(grace=3)
         controller.ready = False
         controller.last_words = last_words
         controller.in_a_row += 1
@@ -279,7 +314,8 @@ class Pods:
         arguments = container.get("args") or []
         name = f"karpenter-{controller.name}"
         program = self._program(container["image"])
-        controller.process = self.processes.start(name, [program, *arguments], env=environment)
+        in_pod = (sys.executable, "-I", "-S", NAMED, controller.name)
+        controller.process = self.processes.start(name, [*in_pod, program, *arguments], env=environment)
         return port
 
     def _program(self, image: str) -> Path:
@@ -385,6 +421,16 @@ def _why(process: Process) -> str:
 
 def _runs(pod: Document, image: re.Pattern[str]) -> bool:
     return any(image.search(container["image"]) for container in pod["spec"]["containers"])
+
+
+def _grace_of(pod: Document) -> float:
+    """The seconds that a pod which is told to go has to end."""
+    return float(pod["metadata"].get("deletionGracePeriodSeconds", GRACE_SECONDS))
+
+
+def _is_named_karpenter(pod: Document) -> bool:
+    """Whether kubelet.yaml leaves its end to the process that stands for it."""
+    return bool((pod["metadata"].get("labels") or {}).get("app.kubernetes.io/name") == "karpenter")
 
 
 def _answer(port: int, path: str) -> str | None:

@@ -1,9 +1,13 @@
+from types import SimpleNamespace
+
 import pytest
 from moto.ec2.models.instance_types import INSTANCE_TYPES
 
 from eks_rehearsal.cluster.device_plugin import gpu_count
 from eks_rehearsal.cluster.nodes import _capacity
 from eks_rehearsal.cluster.pods import Controller, Pods, _environment
+from eks_rehearsal.errors import RehearsalError
+from tests.until import until
 
 POD = {"metadata": {"namespace": "kube-system", "name": "karpenter-1"}, "spec": {"nodeName": "ip-1"}}
 
@@ -93,3 +97,51 @@ def test_controllers_that_end_again_and_again_are_trouble_with_their_last_words(
 
 def test_while_one_controller_is_ready_another_that_ends_is_none():
     assert controllers({"ready": True}, {"in_a_row": 9, "last_words": "panic"}).trouble() == ""
+
+
+def test_a_pod_that_the_api_server_does_not_remove_at_first_is_removed_later(monkeypatch):
+    ended, answers = Ended(), [RehearsalError("busy"), None]
+    monkeypatch.setattr("eks_rehearsal.cluster.pods.LOOK_AGAIN_SECONDS", 0)
+
+    def removed(*_):
+        if answer := answers.pop(0):
+            raise answer
+
+    ended.pods.plane.kube.ended = removed
+    ended.pods._remove({"metadata": {**POD["metadata"], "uid": "1"}})
+    assert answers == []
+
+
+class Ended:
+    """A cluster and a process that note what is done to them, in order."""
+
+    def __init__(self):
+        self.done = []
+        kube = SimpleNamespace(ended=lambda path, uid: self.done.append(("removed", path, uid)))
+        self.pods = Pods(SimpleNamespace(kube=kube), None, None, {}, {}, "")
+        self.process = SimpleNamespace(stop=lambda grace: self.done.append(("stopped", grace)))
+
+    def told(self, kind="MODIFIED", **metadata):
+        pod = {"metadata": {**POD["metadata"], "uid": "1", "deletionTimestamp": "now", **metadata}, "spec": POD["spec"]}
+        self.pods._controller(kind, "1", pod, gone=True)
+
+
+REMOVED = ("removed", "/api/v1/namespaces/kube-system/pods/karpenter-1", "1")
+
+
+@pytest.mark.parametrize(("kind", "grace"), [("MODIFIED", 12.0), ("DELETED", 0)])
+def test_a_pod_goes_when_its_process_has_ended_within_the_grace_that_it_has(kind, grace):
+    ended = Ended()
+    pod = {"metadata": {**POD["metadata"], "uid": "1"}}
+    controller = ended.pods.controllers["1"] = Controller("kube-system", "karpenter-1", pod, process=ended.process)
+    ended.told(kind, deletionGracePeriodSeconds=12)
+    ended.pods._live(controller)
+    assert ended.done == [("stopped", grace), REMOVED]
+
+
+def test_a_pod_that_never_started_goes_at_once_and_is_removed_once():
+    ended = Ended()
+    ended.told()
+    ended.told()
+    assert until(lambda: ended.done, seconds=5)
+    assert ended.done == [REMOVED]

@@ -139,21 +139,14 @@ def test_behind_a_pool_that_has_on_demand_itself_no_pool_steps_in():
 
 
 @pytest.mark.parametrize(
-    ("acquired", "deleted"),
-    [("2026-11-24T07:45:45.609476Z", True), ("2026-11-24T07:46:24.975677Z", False), (None, False)],
+    ("acquired", "leads"),
+    [("2026-11-24T07:45:45.609476Z", False), ("2026-11-24T07:46:24.975677Z", True), (None, False)],
 )
-def test_a_lease_is_taken_away_from_a_controller_that_has_ended_and_from_no_other(
-    scene, monkeypatch, acquired, deleted
-):
-    gone = []
+def test_new_controllers_lead_when_one_of_them_took_the_lease(scene, acquired, leads):
     found = {"spec": {"acquireTime": acquired}} if acquired else None
-    scene.plane = SimpleNamespace(kube=SimpleNamespace(find=lambda _: found, delete=gone.append))
-    ready = [{"type": "Ready", "status": "True"}]
-    metadata = {"namespace": "kube-system", "uid": "new", "creationTimestamp": "2026-11-24T07:46:07Z"}
-    new = {"metadata": metadata, "status": {"conditions": ready}}
-    monkeypatch.setattr(scene, "controllers", lambda: [new])
-    assert scene.renewed([{"metadata": {"uid": "old"}}]) == [new]
-    assert gone == [module.LEASE.format("kube-system")] * deleted
+    scene.plane = SimpleNamespace(kube=SimpleNamespace(find=lambda _: found))
+    new = {"metadata": {"namespace": "kube-system", "creationTimestamp": "2026-11-24T07:46:07Z"}}
+    assert scene._is_led_by([new]) is leads
 
 
 METRICS = """\
