@@ -70,6 +70,8 @@ def _synthesize(app: cdk.App, out: Path) -> int:
             pools=platform.pools,
             karpenter=platform.karpenter,
             device_plugin=platform.device_plugin,
+            health=platform.health,
+            metrics=platform.metrics,
             permissions_boundary=platform.permissions_boundary,
             tags=dict(platform.tags),
         )

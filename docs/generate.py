@@ -188,6 +188,8 @@ SETTINGS = [
     "KarpenterSettings",
     "FeatureGates",
     "DevicePlugin",
+    "Health",
+    "Metrics",
     "GpuPool",
     "Sharing",
     "MigSharing",

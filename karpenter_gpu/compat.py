@@ -133,6 +133,10 @@ DEVICE_PLUGINS: Final = (
 )
 DEFAULT_DEVICE_PLUGIN: Final = Version(0, 19, 3)
 
+# Source: NVIDIA/dcgm-exporter, dcgm-exporter.yaml and tags (2026-05-12).
+DCGM_EXPORTER_IMAGE: Final = "nvcr.io/nvidia/k8s/dcgm-exporter"
+DEFAULT_DCGM_EXPORTER: Final = "4.5.3-4.8.2-distroless"
+
 
 @dataclass(frozen=True)
 class AmiReleases:

@@ -30,7 +30,9 @@ from karpenter_gpu.settings import (
     ExistingCluster,
     ExistingVpc,
     GpuPool,
+    Health,
     KarpenterSettings,
+    Metrics,
     NewCluster,
     Platform,
     rules,
@@ -82,6 +84,10 @@ class EksGpuStack(Stack):
 
         device_plugin: NVIDIA's. Default: every default.
 
+        health: What says that a node is broken, and whether it is replaced then. Default: nothing does.
+
+        metrics: NVIDIA's metrics of the GPUs. Default: none.
+
         permissions_boundary: Name or ARN of a managed policy for every role of the stack. Default: none.
 
         stack: What `aws_cdk.Stack` takes besides: `stack_name`, `description`, `tags`, `termination_protection`.
@@ -100,19 +106,22 @@ class EksGpuStack(Stack):
         pools: list[GpuPool] | tuple[GpuPool, ...],
         karpenter: KarpenterSettings = KarpenterSettings(),  # noqa: B008 - frozen
         device_plugin: DevicePlugin = DevicePlugin(),  # noqa: B008 - frozen
+        health: Health | None = None,
+        metrics: Metrics | None = None,
         env: Environment | None = None,
         permissions_boundary: str | None = None,
         **stack: Unpack[StackOptions],
     ) -> None:
-        # As the CDK itself has it: what is not given is the stage's.
-        stage = scope if isinstance(scope, Stage) else Stage.of(scope)
+        account, region = _place(scope, env)
         platform = Platform(
             cluster=cluster,
             pools=pools,
             karpenter=karpenter,
             device_plugin=device_plugin,
-            account=known((env.account if env else None) or (stage.account if stage else None)),
-            region=known((env.region if env else None) or (stage.region if stage else None)),
+            health=health,
+            metrics=metrics,
+            account=account,
+            region=region,
             permissions_boundary=permissions_boundary,
         )
         self._zones = _zones(platform)
@@ -124,16 +133,13 @@ class EksGpuStack(Stack):
         # From here on what was checked, not what was given, which may be a dictionary.
         for about, warning in platform.warnings():
             Validations.of(self).add_warning(f"karpenter-gpu:{about}", warning)
-        if permissions_boundary is not None:
-            iam.PermissionsBoundary.of(self).apply(_managed_policy(self, permissions_boundary))
+        _apply_boundary(self, permissions_boundary)
         self.eks: EksCluster | ExistingEksCluster
         self.karpenter = self._karpenter(platform)
-        for pool in platform.pools:
-            self.karpenter.add_gpu_pool(replace(pool, tags={**self.tags.tag_values(), **pool.tags}))
         self._outputs(platform)
 
     def _karpenter(self, platform: Platform) -> Karpenter:
-        """The cluster, and Karpenter on it."""
+        """The cluster, and Karpenter on it with its pools."""
         if isinstance(platform.cluster, ExistingCluster):
             attached = self._attach(platform.cluster)
         else:
@@ -146,9 +152,13 @@ class EksGpuStack(Stack):
             kubernetes_version=platform.cluster.kubernetes_version,
             settings=platform.karpenter,
             device_plugin=platform.device_plugin,
+            health=platform.health,
+            metrics=platform.metrics,
             **attached,
         )
         karpenter.start_after(*self.eks.ready)
+        for pool in platform.pools:
+            karpenter.add_gpu_pool(replace(pool, tags={**self.tags.tag_values(), **pool.tags}))
         return karpenter
 
     def _make(self, cluster: NewCluster, karpenter: KarpenterSettings) -> _Known:
@@ -231,6 +241,14 @@ class EksGpuStack(Stack):
             CfnOutput(self, id, value=value, description=what)
 
 
+def _place(scope: Construct, env: Environment | None) -> tuple[str | None, str | None]:
+    """The account and region, as the CDK itself has them: what is not given is the stage's."""
+    stage = scope if isinstance(scope, Stage) else Stage.of(scope)
+    account = (env.account if env else None) or (stage.account if stage else None)
+    region = (env.region if env else None) or (stage.region if stage else None)
+    return known(account), known(region)
+
+
 def _ceilings(platform: Platform) -> str:
     """What each pool costs in an hour when it is full of its dearest GPUs."""
     most = {pool.name: pool.worst_case_usd_per_hour for pool in platform.pools}
@@ -269,6 +287,12 @@ def _zones(platform: Platform) -> list[str]:
     if isinstance(network, ExistingVpc) or network.availability_zones:
         return list(network.availability_zones)
     return [Fn.select(place, Fn.get_azs()) for place in range(rules.zone_count(network, platform.region))]
+
+
+def _apply_boundary(stack: Stack, boundary: str | None) -> None:
+    """Put a permissions boundary on every role of a stack."""
+    if boundary is not None:
+        iam.PermissionsBoundary.of(stack).apply(_managed_policy(stack, boundary))
 
 
 def _managed_policy(scope: Construct, boundary: str) -> iam.IManagedPolicy:

@@ -19,7 +19,9 @@ from karpenter_gpu import (
     ExistingCluster,
     ExistingVpc,
     GpuPool,
+    Health,
     KarpenterSettings,
+    Metrics,
     MigSharing,
     NewCluster,
     NewReservation,
@@ -122,6 +124,8 @@ def _of_platform(made: Platform) -> dict[str, Any]:
         "pools": made.pools,
         "karpenter": made.karpenter,
         "device_plugin": made.device_plugin,
+        "health": made.health,
+        "metrics": made.metrics,
         "permissions_boundary": made.permissions_boundary,
         "env": cdk.Environment(account=made.account, region=made.region),
     }
@@ -215,6 +219,7 @@ _SHAPES: dict[str, Any] = {
             node_statements=({"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::models/*"},),
         ),
         "device_plugin": DevicePlugin(image=f"{MIRROR}/nvidia/k8s-device-plugin"),
+        "metrics": Metrics(image=f"{MIRROR}/nvidia/dcgm-exporter"),
         "pools": [PLAIN_POOL],
         "tags": {"team": "ml"},
         "env": cdk.Environment(account=ACCOUNT, region="eu-west-1"),
@@ -254,8 +259,10 @@ _SHAPES: dict[str, Any] = {
         ],
         "permissions_boundary": "Boundary",
     },
-    "shared-gpus": lambda: {
+    "gpus-of-every-kind": lambda: {
         "cluster": NewCluster(name="shared"),
+        "health": Health(repair=True),
+        "metrics": Metrics(service_monitor=True),
         "pools": [
             GpuPool(name="shared", gpu_names=("l4",), gpu_counts=(1, 4), gpu_limit=4, sharing=_BY_TURNS),
             GpuPool(name="at-once", gpu_names=("l4",), gpu_limit=4, sharing=Sharing(strategy=MPS, replicas=3)),

@@ -80,6 +80,7 @@ TABLES = {
     "karpenter.__init__",
     "karpenter._begin",
     "kubectl.answer_for_kubectl",
+    "metrics._pod",
     "node_class.ec2_node_class",
     "takeover.__init__",
 }

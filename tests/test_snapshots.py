@@ -23,7 +23,7 @@ def test_logical_ids(shape_name, yaml_snapshot):
     assert dict(sorted(by_type.items())) == yaml_snapshot
 
 
-@pytest.mark.parametrize("shape_name", [*PROFILES, "every-kind-of-pool", "shared-gpus"])
+@pytest.mark.parametrize("shape_name", [*PROFILES, "every-kind-of-pool", "gpus-of-every-kind"])
 def test_kubernetes_objects(shape_name, yaml_snapshot):
     assert list(synthesized(shape_name).manifests().values()) == yaml_snapshot
 

@@ -28,6 +28,7 @@ from karpenter_gpu.cdk.existing_facts import EXISTING_CLUSTER, ExistingClusterFa
 from karpenter_gpu.cdk.function import keep_in_vpc
 from karpenter_gpu.cdk.gpu_pool import GpuPoolManifests
 from karpenter_gpu.cdk.interruption import Interruption
+from karpenter_gpu.cdk.monitoring import Monitoring
 from karpenter_gpu.cdk.node_role import NodeRole
 from karpenter_gpu.cdk.own_statements import own_statements
 from karpenter_gpu.cdk.system_nodes import SystemNodeOrder
@@ -43,7 +44,9 @@ from karpenter_gpu.settings import (
     DevicePlugin,
     DiscoveryMode,
     GpuPool,
+    Health,
     KarpenterSettings,
+    Metrics,
     rules,
 )
 from karpenter_gpu.settings._types import cluster_name_problem
@@ -78,6 +81,9 @@ class _Given:
     system_node_labels: Mapping[str, str]
     node_role: iam.IRole | None
     function_subnets: Sequence[ec2.ISubnet]
+    device_plugin: DevicePlugin
+    health: Health | None
+    metrics: Metrics | None
 
     @property
     def version(self) -> str | None:
@@ -109,6 +115,10 @@ class Karpenter(Construct):
         settings: The controller. Default: every default.
 
         device_plugin: NVIDIA's. Default: every default.
+
+        health: What says that a node is broken, and whether it is replaced then. Default: nothing does.
+
+        metrics: NVIDIA's metrics of the GPUs. Default: none.
 
         subnets: Where nodes go. Default: the cluster's VPC's private subnets with a way out.
 
@@ -150,6 +160,8 @@ class Karpenter(Construct):
         authentication_mode: AuthenticationMode | None = None,
         settings: KarpenterSettings = KarpenterSettings(),  # noqa: B008 - frozen
         device_plugin: DevicePlugin = DevicePlugin(),  # noqa: B008 - frozen
+        health: Health | None = None,
+        metrics: Metrics | None = None,
         subnets: Sequence[ec2.ISubnet] | None = None,
         security_groups: Sequence[ec2.ISecurityGroup] | None = None,
         discovery: DiscoveryMode = TAGS,
@@ -173,12 +185,15 @@ class Karpenter(Construct):
             system_node_labels=system_node_labels,
             node_role=node_role,
             function_subnets=function_subnets,
+            device_plugin=device_plugin,
+            health=health,
+            metrics=metrics,
         )
-        if faults := _faults(given, scope, device_plugin):
+        if faults := _faults(given, scope):
             raise InvalidSettings(faults)
         super().__init__(scope, id)
         self._begin(given)
-        self._install(device_plugin)
+        self._install()
         self._attach()
         self._order_cluster_stack()
 
@@ -232,8 +247,8 @@ class Karpenter(Construct):
             tags_found=not self._cluster.is_made and given.discovery == TAGS,
         )
 
-    def _install(self, device_plugin: DevicePlugin) -> None:
-        """The charts, the device plugin, and the drain that holds a deletion of them."""
+    def _install(self) -> None:
+        """The charts, the device plugin, what watches the nodes, and the drain that holds a deletion of them."""
         self.charts = Charts(
             self,
             "Charts",
@@ -245,9 +260,14 @@ class Karpenter(Construct):
         self.charts.controller.node.add_dependency(
             self._nodes, self._nodes.access, self._interruption, self._controller_role, self._discovery
         )
-        self._plugin = DevicePluginDaemonSet(self, "DevicePlugin", plugin=device_plugin, cluster=self._cluster)
+        self._plugin = DevicePluginDaemonSet(
+            self, "DevicePlugin", plugin=self._given.device_plugin, cluster=self._cluster
+        )
+        self._monitoring = Monitoring(
+            self, "Monitoring", cluster=self._cluster, health=self._given.health, metrics=self._given.metrics
+        )
         self._drain = Drain(self, "Drain", cluster=self._cluster, settings=self._settings)
-        self._drain.resource.node.add_dependency(self._plugin, self.charts.controller)
+        self._drain.resource.node.add_dependency(self._plugin, self._monitoring, self.charts.controller)
         # Deleted when the controller is gone, which removes its own things, and before the node role and the nodes' group.
         # A Karpenter that was adopted may have templates and profiles of NodeClasses that stay.
         kinds = ["interfaces"] if self._settings.adopt else ["interfaces", "templates"]
@@ -257,12 +277,13 @@ class Karpenter(Construct):
         swept.node.add_dependency(self._nodes, self._discovery)
         self._swept = swept
         self.charts.crds.node.add_dependency(swept)
-        self._system_nodes = SystemNodeOrder(self, self._cluster, (self.charts.crds, self._plugin), self._drain)
+        after = (self.charts.crds, self._plugin, self._monitoring)
+        self._system_nodes = SystemNodeOrder(self, self._cluster, after, self._drain)
 
     def _controller_values(self) -> dict[str, Any]:
         """The controller's values, with the gates open that the pools need."""
         return controller_values(
-            with_gates(self._settings, self._pools.values()),
+            with_gates(self._settings, self._pools.values(), self._given.health),
             cluster_name=self._cluster.name,
             queue_name=self.interruption_queue.queue_name,
             region=Stack.of(self).region,
@@ -288,7 +309,8 @@ class Karpenter(Construct):
 
     def _attach(self) -> None:
         """What a cluster needs on which there may be more than this app made."""
-        checked: list[IConstruct] = [self._nodes.access, self.charts.crds, self._plugin, *self._drain.on_cluster]
+        checked: list[IConstruct] = [self._nodes.access, self.charts.crds, self._plugin, self._monitoring]
+        checked += self._drain.on_cluster
         if self._settings.adopt or not self._cluster.is_made:
             self._takeover = self._look_first()
             checked.append(self._takeover)
@@ -334,9 +356,7 @@ class Karpenter(Construct):
             }
             raise InvalidSettings(faults, [sentence(fault, words) for fault in faults])
         self._pools[pool.name] = pool
-        if any(needs(pool)):
-            self.charts.renew(self._controller_values())
-        shared = self._plugin.share(pool)
+        shared = self._prepare(pool)
         manifests = GpuPoolManifests(
             self,
             f"Pool-{pool.name}",
@@ -365,11 +385,20 @@ class Karpenter(Construct):
         self._drain.resource.node.add_dependency(manifests.node_class)
         return manifests
 
+    def _prepare(self, pool: GpuPool) -> list[str]:
+        """What a pool needs of the controller and beside it; the paths of what is made for it on the cluster."""
+        if any(needs(pool)):
+            self.charts.renew(self._controller_values())
+        self._monitoring.warn(pool)
+        return self._plugin.share(pool)
+
     def _pool_faults(self, pool: GpuPool) -> Iterator[Fault]:
         yield from faults_between(
             kubernetes=self._kubernetes,
             karpenter=self._settings,
             device_plugin=self._plugin.settings,
+            health=self._given.health,
+            metrics=self._given.metrics,
             pools=(pool,),
             account=known(Stack.of(self).account),
             region=known(Stack.of(self).region),
@@ -395,6 +424,7 @@ class Karpenter(Construct):
         self._system_nodes.named += ready
         self.charts.crds.node.add_dependency(*ready)
         self._plugin.node.add_dependency(*ready)
+        self._monitoring.node.add_dependency(*ready)
 
     def _look_first(self) -> Takeover:
         takeover = Takeover(
@@ -404,8 +434,8 @@ class Karpenter(Construct):
             settings=self._settings,
             queue_name=self.interruption_queue.queue_name,
         )
-        takeover.look_for(*self._plugin.paths)
-        for one in (self._swept, self._plugin, *self._controller_role.associations):
+        takeover.look_for(*self._plugin.paths, *self._monitoring.paths)
+        for one in (self._swept, self._plugin, self._monitoring, *self._controller_role.associations):
             one.node.add_dependency(takeover.resource)
         return takeover
 
@@ -471,11 +501,13 @@ def _arn_of_provider(issuer: str) -> str:
     return f"arn:{Aws.PARTITION}:iam::{Aws.ACCOUNT_ID}:oidc-provider/{issuer.removeprefix('https://')}"
 
 
-def _faults(given: _Given, scope: Construct, device_plugin: DevicePlugin) -> list[Fault]:
+def _faults(given: _Given, scope: Construct) -> list[Fault]:
     """Every fault that can be seen; what a sound cluster and sound settings are needed for is looked at when they are."""
     cluster, settings, stack = given.cluster, given.settings, Stack.of(scope)
     account, region = known(stack.account), known(stack.region)
-    faults = [*_argument_faults(settings=(settings, KarpenterSettings), device_plugin=(device_plugin, DevicePlugin))]
+    faults = [
+        *_argument_faults(settings=(settings, KarpenterSettings), device_plugin=(given.device_plugin, DevicePlugin))
+    ]
     faults += target.faults(
         cluster,
         mode=given.authentication_mode,
@@ -493,7 +525,9 @@ def _faults(given: _Given, scope: Construct, device_plugin: DevicePlugin) -> lis
             cluster_name=None if cluster_name_problem(given.cluster_name) else given.cluster_name,
             kubernetes=_minor(given.version),
             karpenter=settings,
-            device_plugin=device_plugin,
+            device_plugin=given.device_plugin,
+            health=given.health,
+            metrics=given.metrics,
             account=account,
             region=region,
         ),

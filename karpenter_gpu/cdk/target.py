@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -71,6 +72,18 @@ class Target:
     def chart(self, scope: Construct, id: str, **properties: Any) -> Construct:
         """One Helm chart."""
         made: Construct = self._eks.HelmChart(scope, id, cluster=self.cluster, **properties)
+        return made
+
+    def addon(self, scope: Construct, id: str, name: str, values: Mapping[str, Any]) -> Construct:
+        """One add-on of EKS, in the version that EKS has for the cluster's Kubernetes."""
+        made: Construct = self._eks.CfnAddon(
+            scope,
+            id,
+            addon_name=name,
+            cluster_name=self.cluster_name,
+            configuration_values=json.dumps(values),
+            resolve_conflicts="OVERWRITE",
+        )
         return made
 
     @property

@@ -6,6 +6,7 @@ from karpenter_gpu.settings.cluster import ExistingVpc, NewCluster, NewVpc, Syst
 from karpenter_gpu.settings.context import platform_from_context
 from karpenter_gpu.settings.device_plugin import DevicePlugin
 from karpenter_gpu.settings.existing import AuthenticationMode, DiscoveryMode, ExistingCluster, IpFamily
+from karpenter_gpu.settings.health import Health, Metrics
 from karpenter_gpu.settings.karpenter import IRSA, POD_IDENTITY, FeatureGates, Identity, KarpenterSettings
 from karpenter_gpu.settings.kubelet import Kubelet
 from karpenter_gpu.settings.platform import Platform
@@ -57,11 +58,13 @@ __all__ = [
     "ExistingVpc",
     "FeatureGates",
     "GpuPool",
+    "Health",
     "Identity",
     "InstanceStorePolicy",
     "IpFamily",
     "KarpenterSettings",
     "Kubelet",
+    "Metrics",
     "MigProfile",
     "MigSharing",
     "NewCluster",

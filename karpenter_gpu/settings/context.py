@@ -16,6 +16,7 @@ from karpenter_gpu.settings._setting import unknown, validated
 from karpenter_gpu.settings.cluster import NewCluster
 from karpenter_gpu.settings.device_plugin import DevicePlugin
 from karpenter_gpu.settings.existing import ExistingCluster
+from karpenter_gpu.settings.health import Health, Metrics
 from karpenter_gpu.settings.karpenter import KarpenterSettings
 from karpenter_gpu.settings.overrides import override
 from karpenter_gpu.settings.platform import Platform, faults_between
@@ -98,6 +99,8 @@ def _faults_between_sound_parts(document: Mapping[str, Any]) -> Iterator[Fault]:
         cluster=sound(ExistingCluster if _is_there(cluster) else NewCluster, cluster),
         karpenter=sound(KarpenterSettings, document.get("karpenter", {})),
         device_plugin=sound(DevicePlugin, document.get("device_plugin", {})),
+        health=sound(Health, document["health"]) if "health" in document else None,
+        metrics=sound(Metrics, document["metrics"]) if "metrics" in document else None,
         pools=tuple(filter(None, (sound(GpuPool, pool) for pool in pools))) if isinstance(pools, list) else (),
         account=account if isinstance(account, str) else None,
         region=region if isinstance(region, str) else None,

@@ -28,13 +28,15 @@ class DevicePlugin:
     enabled: bool = True
 
     def check(self) -> Iterator[Fault]:
-        if not re.fullmatch(r"[^\s:@/]+(:[0-9]+)?(/[^\s:@/]+)+", self.image):
-            yield Fault(
-                "image",
-                f"{self.image!r} is not an image's repository; write it without a tag, as in {DEVICE_PLUGIN_IMAGE}",
-            )
+        yield from image_faults(self.image, DEVICE_PLUGIN_IMAGE)
         known = [str(version) for version in DEVICE_PLUGINS]
         if self.version not in known:
             yield Fault(
                 "version", f"{self.version!r} is not a device plugin this package knows; use one of {', '.join(known)}"
             )
+
+
+def image_faults(image: str, example: str) -> Iterator[Fault]:
+    """The fault of a text that is not an image's repository."""
+    if not re.fullmatch(r"[^\s:@/]+(:[0-9]+)?(/[^\s:@/]+)+", image):
+        yield Fault("image", f"{image!r} is not an image's repository; write it without a tag, as in {example}")

@@ -13,6 +13,7 @@ from karpenter_gpu.settings._types import AccountId, ManagedPolicy, Many, Region
 from karpenter_gpu.settings.cluster import Cluster, NewCluster
 from karpenter_gpu.settings.device_plugin import DevicePlugin
 from karpenter_gpu.settings.existing import ExistingCluster
+from karpenter_gpu.settings.health import Health, Metrics
 from karpenter_gpu.settings.karpenter import KarpenterSettings
 from karpenter_gpu.settings.pool import GpuPool, tag_faults
 from karpenter_gpu.versions import Minor
@@ -30,6 +31,10 @@ class Platform:
         karpenter: The controller.
 
         device_plugin: NVIDIA's.
+
+        health: What says that a node is broken, and whether it is replaced then. Default: nothing does.
+
+        metrics: NVIDIA's metrics of the GPUs. Default: none.
 
         account: Twelve digits. Default: whichever account the stack is deployed to; for an existing cluster, that of
             the credentials.
@@ -49,6 +54,8 @@ class Platform:
     pools: Many[GpuPool]
     karpenter: KarpenterSettings = KarpenterSettings()
     device_plugin: DevicePlugin = DevicePlugin()
+    health: Health | None = None
+    metrics: Metrics | None = None
     account: AccountId | None = None
     region: Region | None = None
     stack_name: StackName | None = None
@@ -62,6 +69,8 @@ class Platform:
             cluster=self.cluster,
             karpenter=self.karpenter,
             device_plugin=self.device_plugin,
+            health=self.health,
+            metrics=self.metrics,
             pools=self.pools,
             account=self.account,
             region=self.region,
@@ -93,6 +102,8 @@ def faults_between(
     kubernetes: Minor | None = None,
     karpenter: KarpenterSettings | None = None,
     device_plugin: DevicePlugin | None = None,
+    health: Health | None = None,
+    metrics: Metrics | None = None,
     pools: tuple[GpuPool, ...] = (),
     account: str | None,
     region: str | None,
@@ -110,11 +121,7 @@ def faults_between(
         yield from _cluster_faults(cluster, pools, account, region)
     yield from rules.arns_fit(karpenter, account, region, "karpenter")
     if karpenter:
-        yield from rules.karpenter_is_known(karpenter)
-        yield from rules.gates_exist(karpenter)
-        yield from rules.fargate_fits(karpenter)
-    if karpenter and device_plugin:
-        yield from rules.isolation_fits(karpenter, device_plugin)
+        yield from _karpenter_faults(karpenter, device_plugin, health, metrics)
     if device_plugin:
         for pool in pools:
             yield from rules.plugin_can_share(pool, device_plugin)
@@ -129,6 +136,17 @@ def faults_between(
         for pool in pools:
             yield from rules.pool_fits(pool, kubernetes, karpenter, region)
     yield from rules.pool_names_differ(pools)
+
+
+def _karpenter_faults(
+    karpenter: KarpenterSettings, device_plugin: DevicePlugin | None, health: Health | None, metrics: Metrics | None
+) -> Iterator[Fault]:
+    yield from rules.karpenter_is_known(karpenter)
+    yield from rules.gates_exist(karpenter)
+    yield from rules.fargate_fits(karpenter)
+    yield from rules.repair_is_safe(karpenter, health)
+    if device_plugin:
+        yield from rules.isolation_fits(karpenter, device_plugin, metrics)
 
 
 def _cluster_faults(

@@ -16,12 +16,13 @@ from typing import Final
 from karpenter_gpu import compat, instance_types, labels
 from karpenter_gpu.errors import Fault
 from karpenter_gpu.gpus import PRICES_DATED, PRICES_REGION
+from karpenter_gpu.settings import gates
 from karpenter_gpu.settings.ami import AmiAlias, AmiIds, AmiParameter
 from karpenter_gpu.settings.chart import REPLICAS
 from karpenter_gpu.settings.cluster import ExistingVpc, NewCluster, NewVpc
 from karpenter_gpu.settings.device_plugin import DevicePlugin
 from karpenter_gpu.settings.existing import ExistingCluster
-from karpenter_gpu.settings.gates import needs
+from karpenter_gpu.settings.health import Health, Metrics
 from karpenter_gpu.settings.karpenter import POD_IDENTITY, KarpenterSettings, role_name_faults
 from karpenter_gpu.settings.pool import GpuPool
 from karpenter_gpu.settings.reservations import ReservationById, ReservationsByTags
@@ -261,21 +262,21 @@ def _dated_release_exists(
     yield Fault("ami.alias", f"{ami.alias} {why}")
 
 
-def _gates_open(pool: GpuPool, _: Minor, release: Version, karpenter: KarpenterSettings) -> Iterator[Fault]:
-    """What a pool needs is opened for it, where the version has it and nobody has closed it."""
-    for need in needs(pool):
-        since = compat.FEATURE_GATES[need.gate][2]
-        if release.line < since:
-            yield Fault(
-                need.where,
-                f"{need.why}, and Karpenter {release} cannot be told otherwise; use Karpenter {since} or later, or {need.way_out}",
-            )
-        elif getattr(karpenter.feature_gates, need.gate) is False:
-            yield Fault(
-                need.where,
-                f"{need.why}, and karpenter.feature_gates.{need.gate} is false, so that Karpenter is not told otherwise; "
-                f"leave the gate out, or {need.way_out}",
-            )
+def _gates_open(pool: GpuPool, _: Minor, __: Version, karpenter: KarpenterSettings) -> Iterator[Fault]:
+    for need in gates.needs(pool):
+        yield from gates.faults(need, karpenter)
+
+
+def repair_is_safe(karpenter: KarpenterSettings, health: Health | None) -> Iterator[Fault]:
+    """Repair heeds the agent, and an agent without a toleration calls every tainted GPU node broken."""
+    for need in gates.needs_of_health(health):
+        yield from gates.faults(need, karpenter)
+    if karpenter.feature_gates.node_repair and not (health and health.repair):
+        yield Fault(
+            "karpenter.feature_gates.node_repair",
+            "would replace every GPU node every ten minutes, for ever, under a monitoring agent that does not tolerate its taint; "
+            "leave it out and say health.repair, which brings an agent that does",
+        )
 
 
 def _sharing_fits(pool: GpuPool, _: Minor, __: Version, ___: KarpenterSettings) -> Iterator[Fault]:
@@ -587,7 +588,23 @@ def system_node_warnings(cluster: NewCluster) -> Iterator[tuple[str, str]]:
             )
 
 
-def isolation_fits(karpenter: KarpenterSettings, plugin: DevicePlugin) -> Iterator[Fault]:
+def health_warnings(pool: GpuPool, health: Health | None, metrics: Metrics | None) -> Iterator[tuple[str, str]]:
+    """What a person should know of a pool whose GPUs are not watched."""
+    if health is not None and pool.architecture == "arm64":
+        yield (
+            f"{pool.name}-unwatched",
+            f"pool {pool.name!r}: the node monitoring agent does not watch the GPUs of arm64 nodes",
+        )
+    if metrics is not None and pool.ami.family == "Bottlerocket":
+        yield (
+            f"{pool.name}-unmeasured",
+            f"pool {pool.name!r}: the DCGM exporter goes where the device plugin's label is, which Bottlerocket's nodes have not",
+        )
+
+
+def isolation_fits(
+    karpenter: KarpenterSettings, plugin: DevicePlugin, metrics: Metrics | None = None
+) -> Iterator[Fault]:
     """Where there is no way out, nothing comes from outside AWS: EKS user guide, "Deploy private clusters"."""
     if not karpenter.isolated:
         return
@@ -606,6 +623,7 @@ def isolation_fits(karpenter: KarpenterSettings, plugin: DevicePlugin) -> Iterat
         ("karpenter.values.controller.image.repository", repository or "public.ecr.aws/karpenter/controller"),
     ]
     sources += [("device_plugin.image", plugin.image)] if plugin.enabled else []
+    sources += [("metrics.image", metrics.image)] if metrics else []
     for where, source in sources:
         host = str(source).removeprefix("oci://").partition("/")[0]
         if host in _OUTSIDE:

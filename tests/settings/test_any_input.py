@@ -54,6 +54,8 @@ PATHS = [
     *(f"cluster.system_nodes.{field.name}" for field in dataclasses.fields(karpenter_gpu.SystemNodes)),
     *(f"karpenter.{field.name}" for field in dataclasses.fields(karpenter_gpu.KarpenterSettings)),
     *(f"karpenter.feature_gates.{field.name}" for field in dataclasses.fields(karpenter_gpu.FeatureGates)),
+    *(f"health.{field.name}" for field in dataclasses.fields(karpenter_gpu.Health)),
+    *(f"metrics.{field.name}" for field in dataclasses.fields(karpenter_gpu.Metrics)),
     *(f"device_plugin.{field.name}" for field in dataclasses.fields(karpenter_gpu.DevicePlugin)),
     *(f"pools.inference.{field.name}" for field in dataclasses.fields(karpenter_gpu.GpuPool)),
     *(f"pools.inference.kubelet.{field.name}" for field in dataclasses.fields(karpenter_gpu.Kubelet)),

@@ -40,7 +40,7 @@ def test_the_first_profile_is_taken_when_none_is_named():
         ("pools.inference.ami.alias", "al2023@v20260625", lambda p: p.pools[0].ami.release == "v20260625"),
         ("pools.inference.taints", '[{"key": "team"}]', lambda p: p.pools[0].taints[0].key == "team"),
         ("pools.inference.labels.team", "blue", lambda p: p.pools[0].labels == {"team": "blue"}),
-        ("karpenter.feature_gates.node_repair", "true", lambda p: p.karpenter.feature_gates.node_repair is True),
+        ("health.repair", "true", lambda p: p.health.repair is True),
         (
             "pools.inference.labels.example.com/team",
             "blue",

@@ -1,0 +1,53 @@
+"""What watches the GPU nodes: EKS's node monitoring agent, repair by Karpenter, and NVIDIA's metrics."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from karpenter_gpu.compat import DCGM_EXPORTER_IMAGE, DEFAULT_DCGM_EXPORTER
+from karpenter_gpu.errors import Fault
+from karpenter_gpu.settings._setting import setting
+from karpenter_gpu.settings.device_plugin import image_faults
+
+
+@setting
+class Health:
+    """EKS's node monitoring agent, which says on a node when its hardware, kernel, network or disk is broken.
+
+    It is installed as the add-on `eks-node-monitoring-agent`, with the tolerations that its GPU part needs on tainted nodes.
+
+    Args:
+        repair: Replace nodes that the agent calls broken: after 10 minutes for GPUs, after 30 for anything else, and at most
+            a fifth of a pool's nodes, rounded up (Karpenter 1.1). It heeds neither budgets nor do-not-disrupt.
+
+    Sources: https://docs.aws.amazon.com/eks/latest/userguide/node-health.html; karpenter-provider-aws
+    pkg/cloudprovider/cloudprovider.go, RepairPolicies.
+    """
+
+    repair: bool = False
+
+
+@setting
+class Metrics:
+    """NVIDIA's DCGM exporter on every GPU node but Bottlerocket's: use, memory, temperature, power and XID errors of each GPU.
+
+    Args:
+        image: Repository of the image; name a mirror here.
+
+        version: Its tag.
+
+        service_monitor: Whether Prometheus's operator is told of it, by a ServiceMonitor; its CRD must be on the cluster.
+
+    Source: NVIDIA/dcgm-exporter dcgm-exporter.yaml, 4.5.3-4.8.2.
+    """
+
+    image: str = DCGM_EXPORTER_IMAGE
+    version: str = DEFAULT_DCGM_EXPORTER
+    service_monitor: bool = False
+
+    def check(self) -> Iterator[Fault]:
+        yield from image_faults(self.image, DCGM_EXPORTER_IMAGE)
+        # https://github.com/distribution/reference, reference.go.
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", self.version):
+            yield Fault("version", f"{self.version!r} is not an image's tag; write it as in {DEFAULT_DCGM_EXPORTER}")
