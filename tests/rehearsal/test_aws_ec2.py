@@ -46,9 +46,10 @@ class World:
     def fleet(self, capacity_type="on-demand", offerings=(("g5.xlarge", ZONES[0]), ("g4dn.xlarge", ZONES[1])), **more):
         overrides = [{"InstanceType": kind, "SubnetId": self.subnets[zone]} for kind, zone in offerings]
         template = {"LaunchTemplateName": "karpenter", "Version": "$Latest"}
+        default = {"DefaultTargetCapacityType": capacity_type} if capacity_type else {}
         return self.ec2.create_fleet(
             Type="instant",
-            TargetCapacitySpecification={"TotalTargetCapacity": 1, "DefaultTargetCapacityType": capacity_type},
+            TargetCapacitySpecification={"TotalTargetCapacity": 1, **default},
             LaunchTemplateConfigs=[{"LaunchTemplateSpecification": template, "Overrides": overrides}],
             TagSpecifications=[
                 {"ResourceType": "instance", "Tags": [{"Key": "karpenter.sh/nodepool", "Value": "gpu"}]},
@@ -114,6 +115,10 @@ def test_the_volumes_of_a_fleets_instance_are_tagged_and_go_with_it(world):
     volume = world.ec2.describe_volumes(VolumeIds=[mapping["VolumeId"]])["Volumes"][0]
     assert (volume["Size"], tags(volume)) == (100, {"of": "fleet"})
     assert mapping["DeleteOnTermination"] is True
+
+
+def test_a_fleet_that_names_no_capacity_type_is_on_demand(world):
+    assert world.fleet(None)["Instances"][0]["Lifecycle"] == "on-demand"
 
 
 @pytest.mark.parametrize("capacity_type", ["on-demand", "spot"])

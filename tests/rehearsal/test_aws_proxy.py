@@ -85,6 +85,12 @@ def test_any_other_host_is_refused_and_kept_for_the_report(proxy):
     assert "example.com is outside" in proxy.refused[-1].reason
 
 
+def test_awss_own_hosts_are_outside_on_any_port_but_that_of_https(proxy):
+    with pytest.raises(OSError, match="403"), opened(proxy, "https://sts.amazonaws.com:8443/"):
+        pass
+    assert proxy.refused[-1].target == "sts.amazonaws.com:8443"
+
+
 @pytest.mark.parametrize("host", ["amazonaws.com.example.com", "169.254.169.254", "evilamazonaws.com"])
 def test_what_only_looks_like_aws_is_outside(proxy, host):
     assert proxy.backend_of(host) is None

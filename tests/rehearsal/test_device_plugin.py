@@ -139,6 +139,15 @@ def test_the_plugins_pod_shows_what_its_config_map_says_until_it_goes():
     assert cluster.node["status"]["allocatable"] == {"nvidia.com/gpu": "0"}
 
 
+def test_of_two_plugins_on_a_node_both_show_the_same_gpus_and_one_that_goes_takes_none_away():
+    cluster = Cluster(TURNS)
+    pods, (plugin,) = looking_at(cluster), cluster.pods()
+    other = {**plugin, "metadata": {**plugin["metadata"], "uid": "other"}}
+    for event in (("ADDED", plugin), ("ADDED", other), ("DELETED", other)):
+        pods._seen(*event)
+        assert cluster.node["status"]["allocatable"] == {"nvidia.com/gpu": "4"}
+
+
 def test_with_mps_the_plugin_waits_for_its_daemon():
     cluster = Cluster(AT_ONCE)
     pods, (plugin, daemon) = looking_at(cluster), cluster.pods()

@@ -300,6 +300,13 @@ def test_a_plugin_that_tolerates_the_taint_is_not_blamed_for_it(toleration):
     assert "tolerate" not in useless(Kube(daemons=[daemon(tolerations=[toleration])]), node())
 
 
+@pytest.mark.parametrize("key", ["node.kubernetes.io/not-ready", "karpenter.sh/disrupted"])
+def test_a_taint_that_comes_and_goes_with_a_nodes_life_is_nobodys_fault(key):
+    passing = node()
+    passing["spec"]["taints"] = [{"key": key, "effect": "NoSchedule"}]
+    assert "tolerate" not in useless(Kube(daemons=[daemon()]), passing)
+
+
 @pytest.mark.parametrize(
     "toleration",
     [

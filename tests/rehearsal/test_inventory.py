@@ -49,6 +49,13 @@ def test_a_key_that_is_to_be_deleted_counts_as_gone_and_another_does_not(aws):
     assert key not in inventory(aws.client)
 
 
+def test_a_key_that_a_service_makes_for_itself_does_not_count(aws):
+    ec2, keys = aws.client("ec2"), lambda: len(aws.client("kms").list_keys()["Keys"])
+    before = keys()
+    assert made(aws, lambda: ec2.create_volume(AvailabilityZone="us-east-1a", Size=1, Encrypted=True)) == set()
+    assert keys() == before + 1
+
+
 def test_a_terminated_instance_counts_as_gone(aws):
     ec2 = aws.client("ec2")
     image = aws.client("ssm").get_parameter(

@@ -40,8 +40,8 @@ def launched(monkeypatch):
     monkeypatch.setattr(module, "NODE_GONE_SECONDS", 0.0)
     started = []
 
-    def boot(user_data):
-        nodes = Nodes(lambda: Aws(user_data), {})
+    def boot(user_data, **clusters):
+        nodes = Nodes(lambda: Aws(user_data), clusters)
         thread = threading.Thread(target=nodes.launched, args=("i-1",))
         thread.start()
         started.append((nodes, thread))
@@ -59,6 +59,13 @@ def launched(monkeypatch):
 
 def test_an_instance_of_a_cluster_that_is_not_there_says_so(launched):
     assert launched(BOOTSTRAP).refusals["i-1"] == "the user data of i-1 names cluster 'elsewhere', which is not there"
+
+
+def test_an_instance_that_would_ask_another_api_server_says_so(launched):
+    nodes = launched(
+        BOOTSTRAP, elsewhere=SimpleNamespace(server="https://y", kube=SimpleNamespace(items=lambda *_, **__: []))
+    )
+    assert nodes.refusals["i-1"] == "the user data of i-1 names API server https://x, not https://y"
 
 
 def test_user_data_of_no_known_family_is_why_there_is_no_node(launched):
