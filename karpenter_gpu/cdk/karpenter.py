@@ -349,12 +349,7 @@ class Karpenter(Construct):
             InvalidSettings: Before any resource is made, with every fault.
         """
         if faults := tuple(_argument_faults(pool=(pool, GpuPool))) or tuple(self._pool_faults(pool)):
-            words: dict[str, tuple[str, object]] = {"pool": ("pool", pool), "pools": ("pool", pool)}
-            words |= {
-                "karpenter": ("settings", self._settings),
-                "device_plugin": ("device_plugin", self._plugin.settings),
-            }
-            raise InvalidSettings(faults, [sentence(fault, words) for fault in faults])
+            raise InvalidSettings(faults, self._sentences(pool, faults))
         self._pools[pool.name] = pool
         shared = self._prepare(pool)
         manifests = GpuPoolManifests(
@@ -384,6 +379,15 @@ class Karpenter(Construct):
         self._manifests.append(manifests)
         self._drain.resource.node.add_dependency(manifests.node_class)
         return manifests
+
+    def _sentences(self, pool: GpuPool, faults: Sequence[Fault]) -> list[str]:
+        """Faults of a pool in the words of what was called."""
+        words: dict[str, tuple[str, object]] = {"pool": ("pool", pool), "pools": ("pool", pool)}
+        words |= {
+            "karpenter": ("settings", self._settings),
+            "device_plugin": ("device_plugin", self._plugin.settings),
+        }
+        return [sentence(fault, words) for fault in faults]
 
     def _prepare(self, pool: GpuPool) -> list[str]:
         """What a pool needs of the controller and beside it; the paths of what is made for it on the cluster."""

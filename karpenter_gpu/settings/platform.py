@@ -123,8 +123,7 @@ def faults_between(
     if karpenter:
         yield from _karpenter_faults(karpenter, device_plugin, health, metrics)
     if device_plugin:
-        for pool in pools:
-            yield from rules.plugin_can_share(pool, device_plugin)
+        yield from rules.plugin_can_share(pools, device_plugin)
     if cluster_name and karpenter:
         yield from rules.role_names_fit(cluster_name, karpenter)
     if isinstance(cluster, NewCluster) and karpenter:

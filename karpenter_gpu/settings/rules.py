@@ -312,14 +312,15 @@ def _start_fits(pool: GpuPool, _: Minor, __: Version, ___: KarpenterSettings) ->
         )
 
 
-def plugin_can_share(pool: GpuPool, plugin: DevicePlugin) -> Iterator[Fault]:
+def plugin_can_share(pools: Iterable[GpuPool], plugin: DevicePlugin) -> Iterator[Fault]:
     """Where another plugin runs, it is that which would have to share."""
-    if pool.sharing is not None and pool.ami.family != "Bottlerocket" and not plugin.enabled:
-        yield Fault(
-            f"pools.{pool.name}.sharing",
-            "is done by the device plugin, which device_plugin.enabled leaves to something else; let that share the GPUs, or "
-            "leave the plugin on",
-        )
+    for pool in pools:
+        if pool.sharing is not None and pool.ami.family != "Bottlerocket" and not plugin.enabled:
+            yield Fault(
+                f"pools.{pool.name}.sharing",
+                "is done by the device plugin, which device_plugin.enabled leaves to something else; let that share the GPUs, "
+                "or leave the plugin on",
+            )
 
 
 def _reservations_exist(pool: GpuPool, _: Minor, release: Version, __: KarpenterSettings) -> Iterator[Fault]:
