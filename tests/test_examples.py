@@ -43,6 +43,7 @@ def test_every_example_with_one_cluster_is_a_form_of_cluster():
         "from_cdk_eks_karpenter",
         "many_clusters",
         "fast_start",
+        "healthy_gpus",
         "many_pools",
         "shared_gpus",
     }
