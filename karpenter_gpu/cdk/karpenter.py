@@ -36,7 +36,7 @@ from karpenter_gpu.cdk.takeover import Takeover
 from karpenter_gpu.cdk.target import Target
 from karpenter_gpu.cdk.tokens import known
 from karpenter_gpu.errors import Fault, InvalidSettings
-from karpenter_gpu.manifests.charts import controller_values, crd_values, leader_lease
+from karpenter_gpu.manifests.charts import controller_values, crd_values, leader_lease, only_one
 from karpenter_gpu.settings import (
     IRSA,
     POD_IDENTITY,
@@ -314,6 +314,9 @@ class Karpenter(Construct):
         if self._settings.adopt or not self._cluster.is_made:
             self._takeover = self._look_first()
             checked.append(self._takeover)
+        else:
+            stack = Stack.of(self).stack_name
+            self._install_after(self._cluster.manifest(self, "OnlyOne", only_one(stack), overwrite=False))
         if self._cluster.is_made:
             return
         if not self._settings.adopt:
@@ -439,9 +442,13 @@ class Karpenter(Construct):
             queue_name=self.interruption_queue.queue_name,
         )
         takeover.look_for(*self._plugin.paths, *self._monitoring.paths)
-        for one in (self._swept, self._plugin, self._monitoring, *self._controller_role.associations):
-            one.node.add_dependency(takeover.resource)
+        self._install_after(takeover.resource)
         return takeover
+
+    def _install_after(self, found_alone: IDependable) -> None:
+        """Change nothing of another Karpenter's before it is known that there is none, nor when this one is rolled back."""
+        for one in (self._swept, self._plugin, self._monitoring, *self._controller_role.associations):
+            one.node.add_dependency(found_alone)
 
     def _provider_arn(self) -> str:
         given, issuer = self._given.oidc_provider, self._given.oidc_issuer

@@ -27,6 +27,16 @@ def leader_lease(namespace: str) -> dict[str, Any]:
     return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata}
 
 
+def only_one(stack: str) -> dict[str, Any]:
+    """What a second Karpenter on the cluster, of another stack or under another id, cannot create, and so fails before it installs.
+
+    Helm would install over the first one's release, and remove it with the rollback.
+    """
+    said = "has Karpenter on this cluster; take it out of there, deploy, and then add it elsewhere"
+    metadata = {"name": "only-one-karpenter", "namespace": "kube-system"}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"stack": f"{stack} {said}"}}
+
+
 def controller_values(
     karpenter: KarpenterSettings,
     *,
