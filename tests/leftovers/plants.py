@@ -43,8 +43,6 @@ class Ground:
 
     def __post_init__(self):
         operations = self.aws.extensions.operations
-        # moto has the tags, and not this operation.
-        operations["iam", "ListInstanceProfileTags"] = self._profile_tags
         operations["ec2", "DeleteNatGateway"] = self._delete_nat_gateway
         operations["ec2", "DeleteSecurityGroup"] = self._delete_security_group
         self.clients = {}
@@ -61,10 +59,6 @@ class Ground:
         self.ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=self.vpc)
         asked = {"Name": "/aws/service/eks/optimized-ami/1.34/amazon-linux-2023/x86_64/nvidia/recommended/image_id"}
         self.image = self.client("ssm").get_parameter(**asked)["Parameter"]["Value"]
-
-    def _profile_tags(self, call):
-        found = self.aws.world.backend("iam").get_instance_profile(call.parameters["InstanceProfileName"])
-        return {"Tags": found.tags}
 
     def _delete_nat_gateway(self, call):
         """moto leaves its network interface."""

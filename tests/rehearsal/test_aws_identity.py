@@ -187,6 +187,14 @@ def test_a_role_that_has_left_an_instance_profile_cannot_leave_it_again(aws):
         iam.remove_role_from_instance_profile(InstanceProfileName="left", RoleName="leaving")
 
 
+def test_an_instance_profiles_tags_are_listed(aws):
+    iam, tags = aws.client("iam"), [{"Key": "of", "Value": "a class"}]
+    iam.create_instance_profile(InstanceProfileName="tagged", Tags=tags)
+    assert iam.list_instance_profile_tags(InstanceProfileName="tagged")["Tags"] == tags
+    with pytest.raises(iam.exceptions.NoSuchEntityException):
+        iam.list_instance_profile_tags(InstanceProfileName="no-such")
+
+
 def test_instance_profiles_are_listed_by_path(aws):
     iam = aws.client("iam")
     for path in ("/karpenter/us-east-1/a/", "/karpenter/us-east-1/b/"):

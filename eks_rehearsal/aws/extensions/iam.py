@@ -12,7 +12,7 @@ from eks_rehearsal.aws.world import Operations, World
 
 
 class Iam:
-    """Instance profiles: the list, by path, and the removal of a role that is not in one."""
+    """Instance profiles: the list, by path, the tags of one, and the removal of a role that is not in one."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -21,6 +21,7 @@ class Iam:
     def operations(self) -> Operations:
         return {
             ("iam", "ListInstanceProfiles"): self.list_instance_profiles,
+            ("iam", "ListInstanceProfileTags"): self.list_instance_profile_tags,
             ("iam", "RemoveRoleFromInstanceProfile"): self.remove_role_from_instance_profile,
         }
 
@@ -30,6 +31,9 @@ class Iam:
         # moto lists the whole account: Karpenter's garbage collection would take other clusters' profiles for its own.
         found = [profile for profile in answer["InstanceProfiles"] if profile["Path"].startswith(prefix)]
         return {**answer, "InstanceProfiles": found}
+
+    def list_instance_profile_tags(self, call: Call) -> dict[str, Any]:
+        return {"Tags": self._world.backend("iam").get_instance_profile(call.parameters["InstanceProfileName"]).tags}
 
     def remove_role_from_instance_profile(self, call: Call) -> None:
         named, role = call.parameters["InstanceProfileName"], call.parameters["RoleName"]
