@@ -14,6 +14,7 @@ import importlib
 import importlib.machinery
 import os
 import random
+import re
 import signal
 import sys
 import time
@@ -44,6 +45,8 @@ IMPORTED = ("boto3", "eks_rehearsal.aws.server", "moto", "yaml")
 EQUIVALENT: dict[tuple[str, str], str] = {}
 # Fields of nodes that type checkers read.
 TYPES = ("returns", "annotation", "decorator_list")
+# What is said for a log alone, whose absence nobody notices.
+LOGS = ("print", "traceback.print_exc")
 SWAPPED: dict[type, type] = {
     ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt,
     ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.And: ast.Or, ast.Or: ast.And,
@@ -116,10 +119,14 @@ def _others(node: Any, parent: ast.AST, field: str) -> Iterator[tuple[str, ast.A
                 yield f"without {ast.unparse(key or values[place])}", left
         case ast.Return(value) if value and not (isinstance(value, ast.Constant) and value.value is None):
             yield f"{ast.unparse(node)} is return None", ast.Return(ast.Constant(None))
-        case ast.Expr(ast.Call()) | ast.Raise() | ast.Continue() | ast.Break() | ast.AugAssign():
+        case ast.Expr(ast.Call()) | ast.Raise() | ast.Continue() | ast.Break() | ast.AugAssign() if not _is_log(node):
             yield f"without {ast.unparse(node)}", ast.Pass()
     if isinstance(node, ast.expr) and field == "values" and isinstance(parent, ast.BoolOp):
         yield f"without {ast.unparse(node)}", ast.Constant(isinstance(parent.op, ast.And))
+
+
+def _is_log(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and ast.unparse(node.value.func) in LOGS
 
 
 def _other_constants(value: Any) -> Iterator[tuple[str, ast.AST]]:
@@ -127,7 +134,7 @@ def _other_constants(value: Any) -> Iterator[tuple[str, ast.AST]]:
         yield f"{value} is {not value}", ast.Constant(not value)
     elif isinstance(value, int):
         yield f"{value} is {value + 1}", ast.Constant(value + 1)
-    elif isinstance(value, str) and " " not in value.strip():
+    elif isinstance(value, str) and re.fullmatch(r"\S*\w\S*|", value):
         yield f"{value!r} is another text", ast.Constant(f"x{value}x")
 
 

@@ -275,6 +275,11 @@ def test_what_is_not_as_it_was_taken_to_be_is_said_and_nothing_is_changed(world,
     assert "karpenter-gpu/made-by" not in world.tags(world.group)
 
 
+def test_kubectl_outside_the_vpc_reaches_an_endpoint_that_is_open_to_anybody(world):
+    assert world.ask(KubectlInVpc="false") == ""
+    world.ask("Delete")
+
+
 def test_kubectl_inside_the_vpc_needs_no_public_endpoint(world):
     world.close()
     assert world.ask(KubectlInVpc="true") == ""
@@ -288,6 +293,10 @@ def test_kubectl_where_a_function_has_no_way_out_is_said_and_behind_a_nat_gatewa
     world.ec2.create_route(RouteTableId=table, DestinationCidrBlock="0.0.0.0/0", GatewayId=gateway)
     public, private = world.subnets
     world.ec2.associate_route_table(RouteTableId=table, SubnetId=public)
+    # A way to some addresses is not the way out.
+    narrow = world.ec2.create_route_table(VpcId=world.vpc)["RouteTable"]["RouteTableId"]
+    world.ec2.create_route(RouteTableId=narrow, DestinationCidrBlock="198.51.100.0/24", GatewayId=gateway)
+    world.ec2.associate_route_table(RouteTableId=narrow, SubnetId=private)
     why = world.ask(KubectlInVpc="true", FunctionSubnetIds=world.subnets)
     assert (
         f"functions, what runs kubectl among them, are in subnet {public}, whose way out is an internet gateway" in why

@@ -2,6 +2,7 @@
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from tests.cdk.lifecycle import load
@@ -47,7 +48,8 @@ def interfaces():
 
 
 def test_interfaces_of_instances_that_are_gone_go_and_nobody_elses(sweep):
-    alive, dead = instance(), instance()
+    alive, stopped, dead = instance(), instance(), instance()
+    boto3.client("ec2").stop_instances(InstanceIds=[stopped])
     boto3.client("ec2").terminate_instances(InstanceIds=[dead])
     before = interfaces()
     mark = "node.k8s.amazonaws.com/instance_id"
@@ -56,6 +58,7 @@ def test_interfaces_of_instances_that_are_gone_go_and_nobody_elses(sweep):
         interface({}),
         interface({"cluster.k8s.amazonaws.com/name": "other"}),
         interface({**OF_CLUSTER, mark: alive}),
+        interface({**OF_CLUSTER, mark: stopped}),
     }
     assert sweep("interfaces") == ""
     assert interfaces() == before | kept
@@ -110,3 +113,25 @@ def test_what_cannot_be_removed_is_named_and_why(sweep, monkeypatch):
     why = sweep("interfaces")
     assert f"network interface {made}: " in why
     assert "UnauthorizedOperation" in why
+
+
+def test_what_goes_a_little_later_is_looked_at_again(monkeypatch):
+    (module,) = load(monkeypatch, "sweep")
+    slept, answers = [], iter([["interface eni-1: in use"], []])
+    monkeypatch.setattr(module.time, "sleep", slept.append)
+    monkeypatch.setitem(module.KINDS, "interfaces", lambda _: next(answers))
+    assert module.verdict({"ClusterName": "gpu", "Kinds": ["interfaces"]}) == ""
+    assert slept == [module.LOOK_EVERY_SECONDS]
+
+
+@pytest.mark.parametrize(
+    ("code", "is_left"),
+    [("NoSuchEntity", False), ("InvalidNetworkInterfaceID.NotFound", False), ("AccessDenied", True)],
+)
+def test_what_is_gone_when_it_is_to_be_removed_is_not_left(monkeypatch, code, is_left):
+    (module,) = load(monkeypatch, "sweep")
+
+    def remove():
+        raise ClientError({"Error": {"Code": code, "Message": "no"}}, "Delete")
+
+    assert bool(module.attempt("it", remove)) is is_left
