@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from eks_rehearsal import existing_cluster
-from eks_rehearsal.errors import RehearsalError
+from eks_rehearsal.cloudformation import template as language
+from eks_rehearsal.cloudformation.types import TYPES
+from eks_rehearsal.errors import NotEmulated, RehearsalError
 from eks_rehearsal.existing_cluster import ExistingCluster
 
 HELM_CHART = "Custom::AWSCDK-EKS-HelmChart"
@@ -24,6 +26,8 @@ BOOTSTRAPPED = re.compile(r"^/cdk-bootstrap/(?P<qualifier>[^/]+)/version$")
 DEFAULT_QUALIFIER = "hnb659fds"
 EVERY_STAGE = "all"
 NESTED_STACK = "AWS::CloudFormation::Stack"
+# Types that a function or another template decides.
+ANY_PROPERTIES = re.compile(r"Custom::|AWS::CloudFormation::(CustomResource|Stack)$")
 DEFAULT_REGION = "us-east-1"
 DEFAULT_ACCOUNT = "123456789012"
 ENVIRONMENT = re.compile(r"^aws://(?P<account>[^/]+)/(?P<region>[^/]+)$")
@@ -143,6 +147,12 @@ class Assembly:
         if not stacks:
             raise RehearsalError(f"{folder} holds no stack")
         return cls(folder.resolve(), stacks)
+
+    @property
+    def not_emulated(self) -> tuple[str, ...]:
+        """What the rehearsal does not know of its templates, each named; what stands under a condition is not looked at."""
+        templates = (template for stack in self.stacks for template in stack.templates)
+        return tuple(dict.fromkeys(fault for template in templates for fault in _not_emulated(template)))
 
     @property
     def root(self) -> Path:
@@ -265,6 +275,24 @@ class Assembly:
                 f"the stacks of {self.folder} are for more than one {what}: {', '.join(sorted(found))}"
             )
         return next(iter(found), default)
+
+
+def _not_emulated(template: Mapping[str, Any]) -> Iterator[str]:
+    try:
+        language.check(template)
+    except RehearsalError as error:
+        yield str(error)
+    for name, resource in template.get("Resources", {}).items():
+        kind = resource.get("Type", "")
+        if "Condition" in resource or ANY_PROPERTIES.match(kind):
+            continue
+        if kind not in TYPES:
+            yield f"the rehearsal does not know the resource type {kind}"
+            continue
+        try:
+            TYPES[kind].check(name, resource.get("Properties", {}))
+        except NotEmulated as error:
+            yield str(error)
 
 
 def chosen(folder: Path, names: Sequence[str]) -> dict[str, Path]:

@@ -20,7 +20,7 @@ from eks_rehearsal.cloudformation.engine import Event
 from eks_rehearsal.cluster.control_plane import ControlPlane
 from eks_rehearsal.cluster.pods import follow
 from eks_rehearsal.destroying import Destroying
-from eks_rehearsal.errors import RehearsalError
+from eks_rehearsal.errors import NotEmulated, RehearsalError
 from eks_rehearsal.iam.evaluator import Policy
 from eks_rehearsal.inventory import Standing, differences, inventory, settled
 from eks_rehearsal.observer import Observer
@@ -88,8 +88,9 @@ def rehearse(folder: Path, stage: Stage, options: Options = Options()) -> Result
         options: How.
 
     Raises:
-        RehearsalError: It could not begin: a program that cannot be built, an assembly that cannot be read or is for a
-            region that the emulated EC2 knows nothing of, a port that is taken. What goes wrong after that is in the result.
+        RehearsalError: It could not begin: a program that cannot be built, an assembly that cannot be read, has what the
+            rehearsal does not know, or is for a region that the emulated EC2 knows nothing of, a port that is taken. What goes
+            wrong after that is in the result.
     """
     assembly = Assembly.read(folder)
     if not is_stocked(assembly.region):
@@ -97,6 +98,8 @@ def rehearse(folder: Path, stage: Stage, options: Options = Options()) -> Result
             f"the emulated EC2 has no list of what {assembly.region} offers, so no node could come; synthesize the app for a "
             "region that it has one of, us-east-1 or eu-central-1 say"
         )
+    if unknown := assembly.not_emulated:
+        raise NotEmulated(f"this app cannot be rehearsed: {'; '.join(unknown)}")
     kubernetes, karpenter, program = assembly.kubernetes, assembly.karpenter, node()
     with Processes() as processes:
         built = programs(

@@ -1,10 +1,12 @@
 import json
+from pathlib import Path
 
 import pytest
 
 from eks_rehearsal import existing_cluster
 from eks_rehearsal.assembly import CLUSTER_V1, HELM_CHART, Assembly, Chart
-from eks_rehearsal.errors import RehearsalError
+from eks_rehearsal.errors import NotEmulated, RehearsalError
+from eks_rehearsal.rehearse import rehearse
 
 
 def stack(environment="aws://111122223333/eu-west-1", resources=None, **properties):
@@ -210,3 +212,38 @@ def test_an_app_for_any_account_is_rehearsed_in_that_of_whom_it_names(written, t
     entry = {"Type": "AWS::EKS::AccessEntry", "Properties": {"PrincipalArn": "arn:aws:iam::210987654321:role/admins"}}
     (tmp_path / "Gpu.template.json").write_text(json.dumps({"Resources": {"Entry": entry}}))
     assert Assembly.read(tmp_path).account == "210987654321"
+
+
+# Other people's apps; what of each a whole rehearsal showed is in eks_rehearsal/README.md.
+FOREIGN = Path(__file__).parent / "foreign"
+
+
+@pytest.fixture(params=["cdk_eks_karpenter", "eks_blueprints"])
+def foreign(request, tmp_path):
+    for name, document in json.loads((FOREIGN / f"{request.param}.json").read_text()).items():
+        (tmp_path / name).write_text(json.dumps(document))
+    return tmp_path
+
+
+def test_the_apps_of_other_projects_have_nothing_that_a_rehearsal_does_not_know(foreign):
+    assembly = Assembly.read(foreign)
+    assert (assembly.kubernetes, assembly.karpenter) == ("1.36", "1.14.3")
+    assert len(assembly.stacks[0].nested) == 2
+    assert assembly.not_emulated == ()
+
+
+def test_what_a_rehearsal_does_not_know_is_named_all_of_it_before_anything_is_built(foreign):
+    (file,) = (one for one in foreign.glob("*.template.json") if ".nested." not in one.name)
+    template = json.loads(file.read_text())
+    template["Resources"]["Db"] = {"Type": "AWS::RDS::DBCluster"}
+    template["Resources"]["Never"] = {"Type": "AWS::RDS::DBCluster", "Condition": "No"}
+    template["Resources"]["Role"] = {"Type": "AWS::IAM::Role", "Properties": {"Fame": {"Fn::Shout": "x"}}}
+    file.write_text(json.dumps(template))
+    with pytest.raises(NotEmulated) as refused:
+        rehearse(foreign, None)
+    said = str(refused.value)
+    assert said.startswith("this app cannot be rehearsed: ")
+    assert "Role: the rehearsal does not know the intrinsic function Fn::Shout" in said
+    assert "the rehearsal does not know the resource type AWS::RDS::DBCluster" in said
+    assert "Role (AWS::IAM::Role): the rehearsal does not know Fame; it knows" in said
+    assert "Never" not in said

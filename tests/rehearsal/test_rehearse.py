@@ -22,7 +22,7 @@ def test_another_karpenter_is_built_for_the_story_that_deploys_it_alone(story, m
         raise NotBuilt("enough")
 
     assembly = SimpleNamespace(
-        read=lambda _: SimpleNamespace(kubernetes="1.36", karpenter="1.14.3", region="us-east-1")
+        read=lambda _: SimpleNamespace(kubernetes="1.36", karpenter="1.14.3", region="us-east-1", not_emulated=())
     )
     monkeypatch.setattr(module, "Assembly", assembly)
     monkeypatch.setattr(module, "node", lambda: Path("node"))
