@@ -52,8 +52,18 @@ class Cluster:
 
     def call(self, method, path, body=None):
         self.calls.append(method)
+        assert path == "/api/v1/namespaces/kube-system/configmaps" + ("" if method == "POST" else "/aws-auth")
         if method == "GET":
             return copy.deepcopy(self.map)
+        assert method in ("DELETE", "POST" if self.map is None else "PUT")
+        about = body["preconditions"] if method == "DELETE" else body["metadata"]
+        if method != "DELETE":
+            assert (body["apiVersion"], body["kind"], about["name"]) == ("v1", "ConfigMap", "aws-auth")
+        if method == "POST":
+            assert about["namespace"] == "kube-system"
+        else:
+            # Without it the API server would let a write win over whatever came between.
+            assert about["resourceVersion"] == self.map["metadata"]["resourceVersion"]
         if method == "PUT" and self.between:
             self.map["data"].update(self.between.pop(0))
             raise urllib.error.HTTPError("", 409, "Conflict", None, None)
