@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import re
 import sys
 from pathlib import Path
@@ -310,8 +311,106 @@ def _literal(text: str) -> str:
     return re.sub(r"([|<>*_`\[\]])", r"\\\1", text)
 
 
+_KEEPS = (
+    ("A pod with `karpenter.sh/do-not-disrupt`", "its name", "delete it, or let it finish"),
+    ("A PodDisruptionBudget that allows none", "its name and the pod's", "let it allow one, or delete it"),
+    ("A pod that is shutting down", "its name and its grace period", "wait"),
+    ("A volume that does not detach", "its name, the node's and the VolumeAttachment's", "see the CSI driver"),
+    ("A finalizer of somebody else", "its name", "see who put it there"),
+    ("A pool that is not this stack's", "its name, and that its budget is 0", "`kubectl delete nodepool`"),
+    ("A controller that does not work", "its pod, and why it is not scheduled", "give it nodes, and destroy again"),
+    (
+        "An API server that does not answer",
+        "why, and which NodePools may not have heard of their deletion",
+        "when it answers, `kubectl delete nodepool`, and destroy again",
+    ),
+    (
+        "A cluster that was deleted by hand",
+        "that nothing terminates them; it does not wait",
+        "`aws ec2 terminate-instances`",
+    ),
+    ("EC2 shutting it down", "that", "wait"),
+)
+
+
+def destroy() -> str:
+    """What a destroy waits for, and what was seen of destroys in which something went wrong."""
+    seen = json.loads((HERE / "destroys.json").read_text(encoding="utf-8"))
+    lines = [
+        "# When a destroy waits or fails",
+        "",
+        (
+            "`cdk destroy` deletes the NodePools first and then waits, for `karpenter.drain_timeout`, until EC2 shows no instance of "
+            "them. The stack's output `FollowDestroy` is a command that follows what it waits for, once a minute:"
+        ),
+        "",
+        "    aws logs tail … --follow",
+        "",
+        "| What keeps an instance | What the log and the failure say | What to do |",
+        "|---|---|---|",
+        *(f"| {' | '.join(row)} |" for row in _KEEPS),
+        "",
+        (
+            "Each row is a test in `tests/cdk/test_reasons_handler.py` or `tests/cdk/test_drain_handler.py`. A destroy that failed has "
+            'kept what Karpenter needs; the second one goes on. With `karpenter.on_drain_timeout = "terminate"` the drain terminates '
+            "what is left when the time is up, and its log says what."
+        ),
+        "",
+        (
+            "Where no controller of Karpenter works, the drain also removes Karpenter's finalizers from a pool's NodeClaims and "
+            "EC2NodeClass once the pool's instances are gone, because nobody else would. On an existing cluster the Node objects of "
+            "terminated instances then stay, with a finalizer of Karpenter's."
+        ),
+        "",
+        "## Played",
+        "",
+        (
+            f"Seen on {seen['destroys']['dated']} with {seen['destroys']['versions']}, on an emulated AWS and two busy cores, by "
+            "`tests/rehearsal/test_destroys.py`. Each is a story of [the rehearsal](rehearsal.md), which your own stack can play: "
+            "`eks-rehearse --story destroy-budget`. They were played on one stack, one destroy after the other, each destroy with what "
+            "still held from the ones before; the last one completed, and nothing was left in the account. The functions' clock ran "
+            "faster, so that the drain's time limit of 45 minutes passed in seconds; Karpenter's did not."
+        ),
+        "",
+        "| Destroy | What went wrong | Story | It | In its own words | Instances left | Took |",
+        "|---|---|---|---|---|---|---|",
+        *map(_destroyed, seen["destroys"]["rows"]),
+        "",
+        (
+            'With `karpenter.on_drain_timeout = "terminate"` and no controller, '
+            f"seen on {seen['terminates']['dated']} with {seen['terminates']['versions']}:"
+        ),
+        "",
+        "| Destroy | What went wrong | Story | It | In its own words | Instances left | Took |",
+        "|---|---|---|---|---|---|---|",
+        *map(_destroyed, seen["terminates"]["rows"]),
+        "",
+        (
+            f"A create that fails, and is rolled back, seen on {seen['rollbacks']['dated']} by `tests/rehearsal/test_rollbacks.py` with "
+            "the stack's own functions on the emulated AWS, without Kubernetes:"
+        ),
+        "",
+        "| What fails | The stack | Left in the account | Took |",
+        "|---|---|---|---|",
+        *(
+            f"| {row['title']} | `{row['outcome']}` | {', '.join(row['left']) or 'nothing'} | {row['seconds']} s |"
+            for row in seen["rollbacks"]["rows"]
+        ),
+    ]
+    return "\n".join(lines)
+
+
+def _destroyed(row: dict[str, Any]) -> str:
+    """One story of a destroy."""
+    says = f"“{row['says'].replace('<', '&lt;')}”" if row["says"] else "-"
+    took = f"{row['seconds']} s, the functions' clock {row['speed']:.0f} times as fast"
+    cells = (row["destroy"], row["title"], f"`{row['story']}`", row["outcome"], says, row["left"] or "none", took)
+    return f"| {' | '.join(map(str, cells))} |"
+
+
 PAGES = {
     "reference/errors.md": errors,
+    "destroy.md": destroy,
     "clusters.md": clusters,
     "walkthrough.md": walkthrough,
     "compatibility.md": compatibility,

@@ -104,10 +104,7 @@ class Destroying:
             if one.left:
                 raise StoryFailed(f"the destroy completed, and these were left: {', '.join(one.left)}")
             return
-        said = f"{one.reason}\n{one.log}"
-        wanted = [word for story in stories for word in story.words]
-        if missing := [word for word in wanted if word not in said]:
-            raise StoryFailed(f"the destroy should say {missing[0]!r}, and it says: {one.reason}")
+        self._says(one, stories)
         self._begin(following)
         for story in stories:
             story.mend(self.scene)
@@ -120,8 +117,22 @@ class Destroying:
         if one.reason:
             raise StoryFailed(f"cdk destroy failed: {one.reason}")
         self._is_gone = True
+        self._says(one, stories)
         for story in stories:
             story.check(self.scene)
+
+    def _says(self, one: Destroyed, stories: Sequence[DestroyStory]) -> None:
+        """Assert that a destroy said what its stories ask for, and note the sentences."""
+        for story in stories:
+            lines = [*one.log.splitlines(), one.reason]
+            missing = next((word for word in story.words if not any(word in line for line in lines)), None)
+            if missing:
+                raise StoryFailed(
+                    f"the destroy should say {missing!r}, and it says: {one.reason or 'nothing of the kind'}"
+                )
+            sentence = next((line.strip() for line in lines if story.words and story.words[0] in line), "")
+            one.said[story.name] = sentence
+            self.scene.timeline.add("story", story.name, "was said" if sentence else "needed no words", sentence)
 
     def _cancel(self) -> None:
         """Kill the CDK's command line in the middle of a destroy, which goes on without it."""

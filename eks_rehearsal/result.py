@@ -89,6 +89,8 @@ class Destroyed:
         left: The instances of pools that were left.
 
         log: What functions said.
+
+        said: What of that each story is about.
     """
 
     stories: tuple[str, ...]
@@ -96,7 +98,8 @@ class Destroyed:
     speed: float
     reason: str
     left: tuple[str, ...]
-    log: str = ""
+    log: str = field(default="", repr=False)
+    said: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 from botocore.exceptions import ClientError
 
+from eks_rehearsal.stories import DESTROYS
 from tests.cdk.lifecycle import load
 
 ID = "i-1"
@@ -200,3 +201,33 @@ def test_a_controller_that_works_or_is_not_seen_keeps_its_finalizers(ask, pods):
     patched = []
     assert ask({**LEFT, KARPENTERS: pods}, patched=patched, Release="inference")["released"] == []
     assert patched == []
+
+
+def told(said):
+    return [*said["karpenter"], *said.get("instances", {}).get(ID, [])]
+
+
+PENDING = {**KARPENTER, "status": {"phase": "Pending"}}
+HELD = pod("undisturbed-1", **PROTECTED)
+HELD["metadata"]["namespace"] = "rehearsal"
+BUDGETED = pod("budgeted-1", {"app": "budgeted"})
+BUDGETED["metadata"]["namespace"] = "rehearsal"
+ALLOWS_NONE = budget(0, matchLabels={"app": "budgeted"})
+ALLOWS_NONE["metadata"] = {"namespace": "rehearsal", "name": "allows-none"}
+
+
+@pytest.mark.parametrize(
+    ("story", "objects"),
+    [
+        ("destroy-no-api", ConnectionRefusedError("refused")),
+        ("destroy-no-controller", {**DRAINING, KARPENTERS: []}),
+        ("destroy-no-nodes", {**DRAINING, KARPENTERS: [PENDING]}),
+        ("destroy-do-not-disrupt", {**DRAINING, PODS: [HELD]}),
+        ("destroy-budget", {**DRAINING, PODS: [BUDGETED], BUDGETS: [ALLOWS_NONE]}),
+    ],
+)
+def test_the_rehearsals_stories_ask_for_the_words_that_are_said(ask, story, objects):
+    (words,) = (one.words for one in DESTROYS if one.name == story)
+    lines = told(ask(objects))
+    assert [word for word in words if not any(word in line for line in lines)] == []
+    assert not any(words[0] in line for line in told(ask(DRAINING)))

@@ -5,10 +5,11 @@ from types import SimpleNamespace
 import pytest
 
 from eks_rehearsal.account import CommandResult
+from eks_rehearsal.aws.wire import AwsError
 from eks_rehearsal.destroying import Destroying
 from eks_rehearsal.errors import RehearsalError
 from eks_rehearsal.functions.runner import Clock
-from eks_rehearsal.stories import DestroyStory, NotPlayed
+from eks_rehearsal.stories import DESTROYS, DestroyStory, NotPlayed, destroy
 from eks_rehearsal.timeline import Timeline
 
 
@@ -125,3 +126,55 @@ def test_what_the_stack_has_not_is_not_played(log):
     world = World(log, "")
     assert world.play(DestroyStory("a", "a", nothing, holds=True), world.story("b"))
     assert world.outcomes == {"a": "no node group", "destroy": ""}
+
+
+def test_a_story_that_holds_a_destroy_asks_for_words():
+    assert [story.name for story in DESTROYS if story.holds and not story.words] == []
+
+
+def scene(**more):
+    told = []
+
+    def check(claim, *, holds):
+        told.append((claim, holds))
+
+    return SimpleNamespace(check=check, told=told, began=10.0, plane=SimpleNamespace(name="gpu"), **more)
+
+
+@pytest.mark.parametrize(("ended", "holds"), [((51.0, 20.0), True), ((49.0,), False), ((), False)])
+def test_a_destroy_that_did_not_wait_for_a_slow_instance_is_found_out(ended, holds):
+    instances = {str(at): SimpleNamespace(ended=at) for at in ended}
+    seen = scene(observer=SimpleNamespace(instances=instances))
+    destroy._was_slow(seen)
+    assert seen.told == [("the destroy waited 40 s for EC2", holds)]
+
+
+@pytest.mark.parametrize(("refused", "holds"), [(["a", "b", "a"], True), ([], False)])
+def test_an_outage_that_nobody_met_is_found_out(refused, holds):
+    seen = scene(refused=refused)
+    destroy._was_unwell(seen)
+    assert seen.told == [(f"EC2 refused {len(refused)} calls of {len(set(refused))} roles", holds)]
+
+
+@pytest.mark.parametrize("left", [[], [{"NetworkInterfaceId": "eni-1"}]])
+def test_an_interface_that_stays_is_found_out(left):
+    ec2 = SimpleNamespace(describe_network_interfaces=lambda **_: {"NetworkInterfaces": left})
+    seen = scene(account=SimpleNamespace(aws=SimpleNamespace(client=lambda _: ec2)))
+    destroy._interfaces_went(seen)
+    assert [holds for _, holds in seen.told] == [not left]
+
+
+def test_while_ec2_is_unwell_only_roles_are_refused_each_time_another_way():
+    hooks = SimpleNamespace(trouble=None)
+    aws = SimpleNamespace(world=SimpleNamespace(root="root"))
+    seen = scene(refused=[], account=SimpleNamespace(hooks=hooks, aws=aws))
+    destroy._unwell(seen)
+    codes = set()
+    for _ in range(3):
+        with pytest.raises(AwsError) as refused:
+            hooks.trouble(SimpleNamespace(service="ec2", principal="role"))
+        codes.add((refused.value.code, refused.value.status))
+    assert codes == {("RequestLimitExceeded", 503), ("InternalError", 500), ("Unavailable", 503)}
+    hooks.trouble(SimpleNamespace(service="ec2", principal="root"))
+    hooks.trouble(SimpleNamespace(service="iam", principal="role"))
+    assert seen.refused == ["role"] * 3

@@ -43,8 +43,8 @@ class Quiet:
         raise AssertionError("nobody asked for it")
 
 
-def synthesized(folder, profile="default", app="app.py"):
-    env = {**os.environ, "CDK_OUTDIR": str(folder), "CDK_CONTEXT_JSON": json.dumps({"profile": profile})}
+def synthesized(folder, profile="default", app="app.py", **context):
+    env = {**os.environ, "CDK_OUTDIR": str(folder), "CDK_CONTEXT_JSON": json.dumps({"profile": profile, **context})}
     subprocess.run([sys.executable, app], cwd=ROOT, env={**env, "CDK_VALIDATION": "false"}, check=True)
     return folder
 

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from eks_rehearsal.report import write
-from eks_rehearsal.result import FAILED, NOT_PLAYED, PASSED, Billed, Outcome, Result
+from eks_rehearsal.result import FAILED, NOT_PLAYED, PASSED, Billed, Destroyed, Outcome, Result
 from eks_rehearsal.timeline import Moment
 
 HOSTILE = "<script>alert('1')</script>\"><img src=x onerror=alert(2)>&amp;"
@@ -125,6 +125,22 @@ def test_what_was_left_fails_the_rehearsal_and_is_named(page):
     assert left.section("Left in the account after destroy") == "EBS volume vol-1 log group /aws/eks"
     assert page(GOOD).section("Left in the account after destroy") == "Nothing."
     assert "not destroyed" in page(replace(GOOD, left=None)).section("Left in the account after destroy")
+
+
+def test_each_destroy_in_which_something_went_wrong_is_told_in_its_own_words(page):
+    failed = Destroyed(
+        ("destroy-a", "destroy-b"),
+        45.0,
+        120.0,
+        "Drain: cut",
+        ("i-1 (g6.xlarge, running)",),
+        said={"destroy-a": "pod x is there"},
+    )
+    done = Destroyed(("destroy-c",), 60.0, 30.0, "", (), said={"destroy-c": ""})
+    told = page(replace(GOOD, destroyed=(failed, done))).section("Destroys")
+    assert "destroy-a, destroy-bfailedpod x is therei-1 (g6.xlarge, running)45.0 s" in told
+    assert "destroy-ccompletednone60.0 s" in told
+    assert "Destroys" not in page(GOOD).all("h2")
 
 
 def test_every_act_is_in_the_table_with_its_verdict_seconds_and_reason(page):
