@@ -1,6 +1,6 @@
 import pytest
 
-from karpenter_gpu.leftovers.owner import NAMING_TAGS, Owner
+from karpenter_gpu.leftovers.owner import NAMING_TAGS, STACK_TAG, Owner
 
 OWNER = Owner("gpu", "eu-west-1")
 OWNED = {"kubernetes.io/cluster/gpu": "owned"}
@@ -45,3 +45,12 @@ def test_what_belongs_to_no_region_is_deleted_only_where_it_names_this_one():
     assert OWNER.claim(OWNED, regions=("us-east-1",)) is None
     assert OWNER.claim({**OWNED, "topology.kubernetes.io/region": "us-east-1"}, regions=()) is None
     assert "another region" in OWNER.claim(OWNED, regions=()).kept
+
+
+def test_the_stack_that_made_it_says_the_region_too():
+    made = {
+        region: OWNED | {STACK_TAG: f"arn:aws:cloudformation:{region}:1:stack/a/b"}
+        for region in ("eu-west-1", "us-east-1")
+    }
+    assert OWNER.claim(made["eu-west-1"], regions=()).kept == ""
+    assert OWNER.claim(made["us-east-1"], regions=()) is None

@@ -1,5 +1,9 @@
 """The command itself: what it refuses, what it could not look at, and what it says of an account where little is left."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from botocore.config import Config
 
@@ -9,6 +13,7 @@ from karpenter_gpu.leftovers.kinds import KINDS
 from tests.leftovers.command import asking, document, run
 from tests.leftovers.plants import Ground, Plant, emulated, launch_template, log_group, queue, snapshot, volume
 
+ROOT = Path(__file__).parents[2]
 DENIED, EXPIRED, UNKNOWN = "AccessDenied", "ExpiredToken", "InvalidClientTokenId"
 
 
@@ -219,3 +224,11 @@ def test_without_the_extra_the_command_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(cli, "NEEDED", ("json", "no_such_module"))
     with pytest.raises(SystemExit, match=r"pip install 'karpenter-gpu\[cli\]'"):
         cli.main()
+
+
+def test_the_command_starts_without_what_takes_long_to_import():
+    said = (
+        "import sys, karpenter_gpu.cli, karpenter_gpu.commands; print({'aws_cdk', 'jsii', 'boto3'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "set()"
