@@ -145,15 +145,7 @@ class _Run:
             self._ending(),
         ):
             account.bootstrap()
-            for facts in self.assembly.existing:
-                self.timeline.add(
-                    "story", "before", "begins", f"the cluster {facts['Name']}, as it was before the stack"
-                )
-                premade.make(account, facts)
-            premade.principals(account, self.assembly.principals)
-            if not self.assembly.existing and (network := self.assembly.network):
-                self.timeline.add("story", "before", "begins", "the network that the stack names, with nothing in it")
-                premade.network(account.aws.client, network)
+            self._create_existing(account)
             before = self._standing(account)
             with self._following(account):
                 deployed = self._act("deploy", "cdk deploy", lambda: self._deploy(account))
@@ -167,6 +159,16 @@ class _Run:
             if self.options.authorize:
                 account.notes += account.aws.authorization.notes()
         return self._result(tuple(account.notes), left, tuple(unknown))
+
+    def _create_existing(self, account: Account) -> None:
+        """Create what the templates take to exist."""
+        for facts in self.assembly.existing:
+            self.timeline.add("story", "before", "begins", f"the cluster {facts['Name']}, as it was before the stack")
+            premade.make(account, facts)
+        premade.principals(account, self.assembly.principals)
+        if not self.assembly.existing and (network := self.assembly.network):
+            self.timeline.add("story", "before", "begins", "the network that the stack names, with nothing in it")
+            premade.network(account.aws.client, network)
 
     @contextlib.contextmanager
     def _ending(self) -> Iterator[None]:

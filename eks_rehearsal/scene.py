@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from types import MappingProxyType
@@ -136,6 +136,32 @@ class Workload:
         self.kube.delete(self.path)
 
 
+def _pod_spec(gpus: int, selector: Mapping[str, str], taints: Iterable[tuple[str, str]]) -> Document:
+    container = {
+        "name": "ai-workload",
+        "image": "nvcr.io/nvidia/cuda:12.2.2-base-ubuntu22.04",
+        "command": ["sh", "-c", "nvidia-smi && sleep infinity"],
+        **({"resources": {"limits": {GPU_RESOURCE: str(gpus)}}} if gpus else {}),
+    }
+    tolerations = [{"key": key, "operator": "Exists", "effect": effect} for key, effect in sorted(taints)]
+    return {
+        "containers": [container],
+        "nodeSelector": dict(selector),
+        "terminationGracePeriodSeconds": 1,
+        "tolerations": tolerations if gpus else [],
+    }
+
+
+def _deployment(name: str, replicas: int, spec: Document, annotations: Mapping[str, str]) -> Document:
+    pod = {"metadata": {"labels": {"app": name}, "annotations": dict(annotations)}, "spec": spec}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name},
+        "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": name}}, "template": pod},
+    }
+
+
 @dataclass
 class Scene:
     """Where stories play.
@@ -225,37 +251,10 @@ class Scene:
             **({CAPACITY_TYPE: capacity_type} if capacity_type else {}),
             **({INSTANCE_GPU_COUNT: str(gpus_a_node)} if gpus_a_node is not None else {}),
         }
-        container = {
-            "name": "ai-workload",
-            "image": "nvcr.io/nvidia/cuda:12.2.2-base-ubuntu22.04",
-            "command": ["sh", "-c", "nvidia-smi && sleep infinity"],
-            **({"resources": {"limits": {GPU_RESOURCE: str(gpus)}}} if gpus else {}),
-        }
-        spec = {
-            "containers": [container],
-            "nodeSelector": selector,
-            "terminationGracePeriodSeconds": 1,
-            "tolerations": [{"key": key, "operator": "Exists", "effect": effect} for key, effect in sorted(taints)]
-            if gpus
-            else [],
-            **({"affinity": APART} if alone else {}),
-        }
+        spec = _pod_spec(gpus, selector, taints) | ({"affinity": APART} if alone else {})
         self._namespace()
         self.kube.create(
-            f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments",
-            {
-                "apiVersion": "apps/v1",
-                "kind": "Deployment",
-                "metadata": {"name": name},
-                "spec": {
-                    "replicas": replicas,
-                    "selector": {"matchLabels": {"app": name}},
-                    "template": {
-                        "metadata": {"labels": {"app": name}, "annotations": dict(annotations)},
-                        "spec": spec,
-                    },
-                },
-            },
+            f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments", _deployment(name, replicas, spec, annotations)
         )
         workload = Workload(name, self.kube)
         self.workloads.append(workload)

@@ -70,18 +70,7 @@ class CustomResources:
     ) -> Made:
         token = secrets.token_hex(16)
         answers = self._answers[token] = queue.Queue()
-        event = {
-            "RequestType": request,
-            "ServiceToken": properties["ServiceToken"],
-            "ResponseURL": f"https://{HOST}{context.region.replace('-', '')}.s3.{context.region}.amazonaws.com/{token}",
-            "StackId": context.stack_id,
-            "RequestId": str(uuid.uuid4()),
-            "LogicalResourceId": context.logical_id,
-            "ResourceType": name,
-            "ResourceProperties": _stringified(properties),
-            **({"PhysicalResourceId": id} if id else {}),
-            **(more or {}),
-        }
+        event = _event(request, name, context, properties, token) | ({"PhysicalResourceId": id} if id else {})
 
         def failed(answer: Answer) -> None:
             answers.put({"Status": "FAILED", "Reason": f"the function failed and did not answer: {answer.message}"})
@@ -89,7 +78,7 @@ class CustomResources:
         seconds = float(properties.get("ServiceTimeout", LONGEST_SECONDS))
         answer: Mapping[str, Any] = {}
         try:
-            self.functions().invoke_later(str(properties["ServiceToken"]), event, failed)
+            self.functions().invoke_later(str(properties["ServiceToken"]), {**event, **(more or {})}, failed)
             answer = answers.get(timeout=seconds)
             return _made(answer, id)
         except queue.Empty:
@@ -102,6 +91,20 @@ class CustomResources:
             # How far the function came, nobody knows: it is asked to delete what it may have made.
             raise HalfMade(str(answer.get("PhysicalResourceId") or context.name(128)), error)
         raise error
+
+
+def _event(request: str, name: str, context: Context, properties: Properties, token: str) -> dict[str, Any]:
+    """The request as CloudFormation writes it, to be answered at the token."""
+    return {
+        "RequestType": request,
+        "ServiceToken": properties["ServiceToken"],
+        "ResponseURL": f"https://{HOST}{context.region.replace('-', '')}.s3.{context.region}.amazonaws.com/{token}",
+        "StackId": context.stack_id,
+        "RequestId": str(uuid.uuid4()),
+        "LogicalResourceId": context.logical_id,
+        "ResourceType": name,
+        "ResourceProperties": _stringified(properties),
+    }
 
 
 def _made(answer: Mapping[str, Any], id: str) -> Made:

@@ -8,7 +8,7 @@ from eks_rehearsal.cluster.kube import Document, condition
 from eks_rehearsal.diagnosis import is_device_plugin, selects, useless
 from eks_rehearsal.errors import StoryFailed
 from eks_rehearsal.labels import GPU_RESOURCE
-from eks_rehearsal.scene import Scene
+from eks_rehearsal.scene import Scene, Workload
 from eks_rehearsal.stories.story import NotPlayed, Story
 
 # Longer than a device plugin takes to show GPUs, and Karpenter to count a node as initialized.
@@ -36,29 +36,32 @@ def play(scene: Scene) -> None:
             lambda: next((one for one in scene.claims() if condition(one, "Registered") == "True"), None),
             seconds=60,
         )
-        name = claim["status"]["nodeName"]
-        scene.until("the node to be ready", lambda: condition(scene.node(name), "Ready") == "True")
-        time.sleep(HOLD_SECONDS)
-        node = scene.node(name)
-        scene.check("the node shows no GPU", holds=GPU_RESOURCE not in node["status"]["capacity"])
-        scene.check("its pod does not run", holds=not workload.pods("Running"))
-        id = scene.instance_of(name)
-        price = sum(one.price for one in scene.instances() if one.id == id)
-        reason = useless(scene.kube, node)
-        scene.timeline.add("story", "noticed", reason, f"${price:.2f} an hour until somebody looks")
-        if not any(words in reason for words in ("no DaemonSet", "wants the label")):
-            raise StoryFailed(f"the reason should be the missing DaemonSet, and it is: {reason}")
-        scene.check(
-            "Karpenter does not count the node as initialized",
-            holds=condition(
-                scene.kube.get(f"/apis/karpenter.sh/v1/nodeclaims/{claim['metadata']['name']}"), "Initialized"
-            )
-            != "True",
-        )
+        _see_useless(scene, workload, claim)
     finally:
         scene.kube.create(path, _bare(plugin))
         scene.timeline.add("story", plugin["metadata"]["name"], "put back")
     scene.until("the pod to run once the device plugin is back", lambda: workload.pods("Running"))
+
+
+def _see_useless(scene: Scene, workload: Workload, claim: Document) -> None:
+    """The node is ready and shows no GPU, and the reason is found."""
+    name = claim["status"]["nodeName"]
+    scene.until("the node to be ready", lambda: condition(scene.node(name), "Ready") == "True")
+    time.sleep(HOLD_SECONDS)
+    node = scene.node(name)
+    scene.check("the node shows no GPU", holds=GPU_RESOURCE not in node["status"]["capacity"])
+    scene.check("its pod does not run", holds=not workload.pods("Running"))
+    id = scene.instance_of(name)
+    price = sum(one.price for one in scene.instances() if one.id == id)
+    reason = useless(scene.kube, node)
+    scene.timeline.add("story", "noticed", reason, f"${price:.2f} an hour until somebody looks")
+    if not any(words in reason for words in ("no DaemonSet", "wants the label")):
+        raise StoryFailed(f"the reason should be the missing DaemonSet, and it is: {reason}")
+    scene.check(
+        "Karpenter does not count the node as initialized",
+        holds=condition(scene.kube.get(f"/apis/karpenter.sh/v1/nodeclaims/{claim['metadata']['name']}"), "Initialized")
+        != "True",
+    )
 
 
 def _bare(daemon: Document) -> Document:
