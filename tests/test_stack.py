@@ -344,6 +344,28 @@ def test_system_nodes_are_encrypted_with_the_key_that_is_given():
     assert data["LaunchTemplateData"]["BlockDeviceMappings"][0]["Ebs"]["KmsKeyId"] == arn
 
 
+def test_an_upgrade_in_the_steps_of_the_docs_changes_the_control_plane_without_its_nodes_and_then_makes_new_ones():
+    def nodes(shape):
+        kinds = ("AWS::EKS::Nodegroup", "AWS::EC2::LaunchTemplate")
+        return {name: one for name, one in shape.graph.resources.items() if one["Type"] in kinds}
+
+    before = cluster_stack(kubernetes_version="1.35")
+    plane = cluster_stack(kubernetes_version="1.36", system_nodes=SystemNodes(kubernetes_version="1.35"))
+    after = cluster_stack(kubernetes_version="1.36")
+    assert [shape.only("AWS::EKS::Cluster")["Version"] for shape in (before, plane, after)] == ["1.35", "1.36", "1.36"]
+    assert nodes(before).keys() == nodes(plane).keys()
+    ((old, same),) = (
+        (nodes(one)[name]["Properties"]["Version"] for one in (before, plane))
+        for name in nodes(before)
+        if name.startswith("EksSystemNodes")
+    )
+    assert (old, same) == ("1.35", "1.35")
+    # Another resource, which is there before the old one goes; and it waits for the control plane.
+    (group,) = after.of_type("AWS::EKS::Nodegroup")
+    assert group not in nodes(before)
+    assert set(after.of_type("AWS::EKS::Cluster")) <= after.graph.waits_for(group)
+
+
 def test_values_reach_the_addon_they_are_for():
     addons = cluster_stack(addon_values={"vpc-cni": {"env": {"ENABLE_PREFIX_DELEGATION": "true"}}})
     values = {

@@ -201,6 +201,8 @@ class Karpenter(Construct):
         """What Karpenter has in AWS, before anything is installed on the cluster."""
         self._given, self._settings = given, given.settings
         Construct(_mark(self, given.cluster_name), MARK).node.add_metadata("path", self.node.path)
+        for role in filter(known, _roles(given).values()):
+            Construct(_role_mark(self, role), MARK).node.add_metadata("path", self.node.path)
         self._kubernetes = Minor.parse(given.version or "")
         self._cluster = Target(given.cluster, name=given.cluster_name, authentication_mode=given.authentication_mode)
         self._pools: dict[str, GpuPool] = {}
@@ -216,7 +218,7 @@ class Karpenter(Construct):
             self,
             "NodeRole",
             cluster=self._cluster,
-            role_name=self._settings.node_role_name or f"KarpenterNodeRole-{given.cluster_name}",
+            role_name=_node_role_name(given),
             path=self._settings.role_path,
             there=there,
         )
@@ -232,7 +234,7 @@ class Karpenter(Construct):
             self,
             "ControllerRole",
             settings=self._settings,
-            role_name=self._settings.controller_role_name or f"KarpenterControllerRole-{given.cluster_name}",
+            role_name=_controller_role_name(given),
             cluster=self._cluster,
             oidc_provider_arn=self._provider_arn() if self._settings.identity == IRSA else None,
             node_role_arn=self.node_role.role_arn,
@@ -278,7 +280,7 @@ class Karpenter(Construct):
         self._swept = swept
         self.charts.crds.node.add_dependency(swept)
         after = (self.charts.crds, self._plugin, self._monitoring)
-        self._system_nodes = SystemNodeOrder(self, self._cluster, after, self._drain)
+        self._system_nodes = SystemNodeOrder(self, self._cluster, after, self._drain, self._settings.namespace)
 
     def _controller_values(self) -> dict[str, Any]:
         """The controller's values, with the gates open that the pools need."""
@@ -529,7 +531,7 @@ def _faults(given: _Given, scope: Construct) -> list[Fault]:
     return faults or [
         *_network_faults(cluster, given.subnets, given.security_groups, given.discovery),
         *target.name_faults(cluster, given.cluster_name),
-        *_second_faults(scope, given.cluster_name),
+        *(tuple(_second_faults(scope, given.cluster_name)) or _role_faults(scope, given)),
         *_kubernetes_faults(cluster, given.kubernetes_version),
         *_name_faults(given.cluster_name),
         *faults_between(
@@ -576,6 +578,42 @@ def _second_faults(scope: Construct, cluster_name: str) -> Iterator[Fault]:
             f"{cluster_name!r} has a Karpenter already, at {there.node.metadata[0].data}, and a cluster works with one; add the "
             "pools to that one with add_gpu_pool, or if this is another cluster give it another name",
         )
+
+
+def _node_role_name(given: _Given) -> str:
+    return given.settings.node_role_name or f"KarpenterNodeRole-{given.cluster_name}"
+
+
+def _controller_role_name(given: _Given) -> str:
+    return given.settings.controller_role_name or f"KarpenterControllerRole-{given.cluster_name}"
+
+
+def _roles(given: _Given) -> dict[str, str]:
+    """The names of the roles that are made, by the setting that says another one."""
+    roles = {"controller_role_name": _controller_role_name(given)}
+    if given.node_role is None and not given.settings.node_role_arn:
+        roles["node_role_name"] = _node_role_name(given)
+    return roles
+
+
+def _role_mark(scope: Construct, role: str) -> Construct:
+    """Where a role's maker leaves its mark: one for the name and account in an app; IAM knows no region."""
+    root = cast("Construct", scope.node.root)
+    id = f"{MARK}Role-{known(Stack.of(scope).account) or Stack.of(scope).node.path}-{role}"
+    found: Any = root.node.try_find_child(id)
+    return found or Construct(root, id)
+
+
+def _role_faults(scope: Construct, given: _Given) -> Iterator[Fault]:
+    """Two clusters whose roles have one name, of one account: clusters of one name in two regions, say."""
+    for setting, role in _roles(given).items():
+        there = _role_mark(scope, role).node.try_find_child(MARK) if known(role) else None
+        if there is not None:
+            yield Fault(
+                f"karpenter.{setting}",
+                f"{role!r} is a role of {there.node.metadata[0].data} already, and IAM is the same in all regions of an account; "
+                f"say another {setting}, or give the cluster another name",
+            )
 
 
 def _argument_faults(**given: tuple[object, type[Any]]) -> Iterator[Fault]:

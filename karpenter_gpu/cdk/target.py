@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from aws_cdk import CfnResource, Stack
@@ -28,6 +29,7 @@ MODES: Final = (API, API_AND_CONFIG_MAP, CONFIG_MAP)
 # Groups of nodes that a cluster made in this app may have under it.
 _NODES: Final = (eks_v1.Nodegroup, eks_v1.FargateProfile, eks_v2.Nodegroup, eks_v2.FargateProfile)
 _NODE_GROUPS: Final = (eks_v1.CfnNodegroup, eks_v2.CfnNodegroup)
+_FARGATE: Final = frozenset({"AWS::EKS::FargateProfile", "Custom::AWSCDK-EKS-FargateProfile"})
 _NODE_KINDS: Final = frozenset(
     {"AWS::AutoScaling::AutoScalingGroup", "AWS::EKS::FargateProfile", "AWS::EKS::Nodegroup"}
 )
@@ -187,12 +189,45 @@ class Target:
                 found.append(one)
         return found
 
+    def selected_on_fargate(self, nodes: Sequence[Construct], namespace: str, labels_: Mapping[str, str]) -> bool:
+        """Whether pods have somewhere to run, as far as nodes are Fargate profiles alone and show what they select."""
+        for one in (one for group in nodes for one in group.node.find_all()):
+            kind = _kind(one)
+            if kind not in _FARGATE and kind in _NODE_KINDS:
+                return True
+            if kind in _FARGATE:
+                selectors = _profile(one).get("selectors")
+                if not isinstance(selectors, list) or any(_selects(each, namespace, labels_) for each in selectors):
+                    return True
+        return False
+
     def _has(self, nodes: Construct) -> bool:
         """Whether nodes are this cluster's: under it, or of its name."""
         if self.is_made and nodes.node.path.startswith(f"{self.cluster.node.path}/"):
             return True
-        named = {getattr(one, "cluster_name", None) for one in nodes.node.find_all()}
-        return bool(named & {self.name, self.cluster_name})
+        inside = nodes.node.find_all()
+        if {getattr(one, "cluster_name", None) for one in inside} & {self.name, self.cluster_name}:
+            return True
+        name = Stack.of(nodes).resolve(self.cluster_name)
+        return any(_profile(one).get("clusterName") == name for one in inside if _kind(one) in _FARGATE)
+
+
+def _profile(one: Any) -> Mapping[str, Any]:
+    """The properties of a Fargate profile: that of `aws_eks` is a custom resource, and nothing but these shows them."""
+    shown = Stack.of(one).resolve(one._cfn_properties)  # noqa: SLF001 - protected in the CDK
+    properties: Mapping[str, Any] = shown.get("Config", shown)
+    return properties
+
+
+def _selects(selector: Mapping[str, Any], namespace: str, labels_: Mapping[str, str]) -> bool:
+    """Whether a Fargate profile's selector is of pods; what is not known yet may be.
+
+    Source: EKS user guide, "Define which Pods use AWS Fargate when launched": `*` and `?` stand for any characters.
+    """
+    wanted = selector.get("labels") or {}
+    pairs = wanted if isinstance(wanted, Mapping) else {one["key"]: one["value"] for one in wanted}
+    texts = [(selector.get("namespace"), namespace), *((value, labels_.get(key)) for key, value in pairs.items())]
+    return all(not isinstance(pattern, str) or fnmatchcase(text or "", pattern) for pattern, text in texts)
 
 
 def _kind(construct: object) -> str:

@@ -133,8 +133,9 @@ class KarpenterSettings:
         adopt: Take over the Karpenter that is on the cluster already, with its NodePools and without replacing a node, and
             leave its CRDs when the stack goes. Leave it on from then on. Off, a deployment that finds one fails and says so.
 
-        on_fargate: Run the controller on Fargate: a profile for the namespace must be there. It then asks the VPC's DNS,
-            because CoreDNS may be waiting for its nodes, and gets its role by `irsa`.
+        on_fargate: Run the controller on Fargate: a profile for the namespace must be there, and where there are no other
+            nodes, one for CoreDNS, too, without which GPU pods have no DNS. The controller asks the VPC's DNS, because
+            CoreDNS may be waiting for its nodes, and gets its role by `irsa`.
 
         drain_timeout: How long a destroy waits for the pools' instances to be gone, before it gives up and names
             those that are left, and why. At most 58 minutes.

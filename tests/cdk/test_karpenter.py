@@ -10,6 +10,7 @@ from karpenter_gpu import FeatureGates, GpuPool, InvalidSettings, Karpenter, Kar
 
 # isort: split
 import aws_cdk as cdk
+from aws_cdk import aws_eks as v1
 from aws_cdk import aws_eks_v2 as eks
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
@@ -446,12 +447,66 @@ def test_a_second_karpenter_on_one_cluster_is_refused_whoever_holds_the_first():
     assert stack.node.try_find_child("Second") is None
 
 
-def test_clusters_of_one_name_in_two_regions_are_two():
+def in_regions(accounts, **settings):
+    """A cluster of one name in each of two regions."""
     app = cdk.App(context=PLAIN)
-    for region in ("eu-west-1", "us-east-1"):
-        stack = cdk.Stack(app, region, env=cdk.Environment(account=ACCOUNT, region=region))
+    for region, account in zip(("eu-west-1", "us-east-1"), accounts, strict=True):
+        stack = cdk.Stack(app, region, env=cdk.Environment(account=account, region=region))
         vpc = cdk.aws_ec2.Vpc(stack, "Vpc", availability_zones=[f"{region}a", f"{region}b"])
-        assert Karpenter(stack, "Karpenter", cluster=own_cluster(stack, vpc=vpc), cluster_name="training")
+        cluster = own_cluster(stack, vpc=vpc)
+        given = KarpenterSettings(**{key: f"{value}-{region}" for key, value in settings.items()})
+        Karpenter(stack, "Karpenter", cluster=cluster, cluster_name="training", settings=given)
+
+
+def test_clusters_of_one_name_in_two_regions_of_an_account_need_roles_of_other_names():
+    controller, nodes = faults(lambda: in_regions([ACCOUNT, ACCOUNT]))
+    assert controller.startswith(
+        "karpenter.controller_role_name: 'KarpenterControllerRole-training' is a role of eu-west-1/Karpenter already, and IAM "
+        "is the same in all regions of an account; say another controller_role_name"
+    )
+    assert nodes.startswith("karpenter.node_role_name: 'KarpenterNodeRole-training' is a role of eu-west-1/Karpenter")
+    in_regions([ACCOUNT, ACCOUNT], controller_role_name="controller", node_role_name="nodes")
+    in_regions([ACCOUNT, "444455556666"])
+
+
+DNS = {"namespace": "kube-system", "labels": {"k8s-app": "kube-dns"}}
+
+
+@pytest.mark.parametrize("library", [v1, eks], ids=["aws_eks", "aws_eks_v2"])
+@pytest.mark.parametrize(
+    ("selectors", "missing"),
+    [
+        ([{"namespace": "kube-system"}], []),
+        ([{"namespace": "kube-*"}], []),
+        ([DNS], ["Karpenter's controller"]),
+        ([{"namespace": "jobs"}], ["CoreDNS", "Karpenter's controller"]),
+        ([{"namespace": "kube-system", "labels": {"app.kubernetes.io/name": "karpenter"}}], ["CoreDNS"]),
+    ],
+)
+def test_fargate_profiles_that_leave_coredns_or_the_controller_nowhere_to_run_are_warned_of(
+    library, selectors, missing
+):
+    stack = own_stack()
+    if library is v1:
+        cluster = v1.Cluster(
+            stack,
+            "Cluster",
+            cluster_name="training",
+            version=v1.KubernetesVersion.V1_36,
+            kubectl_layer=KubectlV36Layer(stack, "Layer"),
+            default_capacity=0,
+        )
+    else:
+        cluster = own_cluster(stack, default_capacity=0)
+    given = [library.Selector(**one) for one in selectors]
+    library.FargateProfile(stack, "Profile", cluster=cluster, selectors=given)
+    version = "1.36" if library is v1 else None
+    made = Karpenter(stack, "Karpenter", cluster=cluster, cluster_name="training", kubernetes_version=version)
+    stack.node.root.synth()
+    said = [one for one in warnings_of(made) if "none selects" in one]
+    assert len(said) == len(missing)
+    for what in missing:
+        assert any(f"none selects {what} (namespace kube-system" in one for one in said)
 
 
 def test_an_arn_of_another_account_is_refused_by_the_construct_too():
