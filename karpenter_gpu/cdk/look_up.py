@@ -85,10 +85,8 @@ def look_up(stack: Stack, cluster: ExistingCluster, *, controllers: int) -> Exis
             found["kubectl_in_vpc"] = _needs_the_vpc(found["kubectl_in_vpc"])
     subnets = cluster.subnet_ids
     if "subnet_ids" in unknown:
-        groups = _node_groups(stack, cluster)
-        if groups is not None:
-            _suffice(stack, cluster, groups, controllers)
-            subnets = found["subnet_ids"] = tuple(dict.fromkeys(id for group in groups for id in group[_SUBNETS]))
+        subnets = _node_subnets(stack, cluster, controllers)
+        found["subnet_ids"] = subnets or found["subnet_ids"]
     if subnets and not cluster.function_subnet_ids and found.get("kubectl_in_vpc", cluster.has_kubectl_in_vpc):
         found["function_subnet_ids"] = _with_a_way_out(stack, cluster, subnets)
     try:
@@ -139,6 +137,15 @@ def _node_groups(stack: Stack, cluster: ExistingCluster) -> list[Mapping[str, An
         if not cluster.security_group_ids:
             _look_for_template(stack, cluster, id, group)
     return None if None in groups else [group for group in groups if group is not None]
+
+
+def _node_subnets(stack: Stack, cluster: ExistingCluster, controllers: int) -> tuple[str, ...]:
+    """Those of the node groups, on which the controllers have room; none while an answer is to come."""
+    groups = _node_groups(stack, cluster)
+    if groups is None:
+        return ()
+    _suffice(stack, cluster, groups, controllers)
+    return tuple(dict.fromkeys(id for group in groups for id in group[_SUBNETS]))
 
 
 def _look_for_template(stack: Stack, cluster: ExistingCluster, id: str, group: Mapping[str, Any] | None) -> None:
