@@ -49,7 +49,7 @@ def _context(file: Path) -> dict[str, Any]:
     except (OSError, ValueError, AttributeError) as error:
         why = str(error) if isinstance(error, (OSError, ValueError)) else "it is not a mapping"
         raise InvalidSettings(
-            [Fault(file.name, f"cannot be read as JSON: {why}; mend it, or take it from git")]
+            [Fault(file.name, f"cannot be read as JSON: {why}; fix it, or restore it from git")]
         ) from None
     if not isinstance(context, dict):
         raise InvalidSettings([Fault(file.name, "has no mapping 'context' with the profiles in it; take it from git")])
@@ -82,7 +82,7 @@ def _synthesize(app: cdk.App, out: Path) -> int:
         if kind or not findings:
             raise
         print(findings, file=sys.stderr)
-        print("The template was not kept; mend what was found, or answer it where it is.", file=sys.stderr)
+        print("The template was not kept; fix what was found, or acknowledge it where it is.", file=sys.stderr)
         return 1
     return 0
 

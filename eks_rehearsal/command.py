@@ -146,7 +146,7 @@ def _chosen(names: list[str]) -> list[Story | DestroyStory]:
 
 
 def _control(path: Path) -> Policy:
-    way_out = f"{path} is no service control policy; --scp takes a policy's JSON"
+    way_out = f"{path} is not a service control policy; --scp takes a policy's JSON"
     from eks_rehearsal.iam.evaluator import Policy  # noqa: PLC0415 - only where one is given
 
     try:

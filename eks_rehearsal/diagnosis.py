@@ -39,7 +39,7 @@ AWS_ERROR = re.compile(r"(?:api error |RequestID: [\w-]*, )(?P<code>[A-Z]\w+): (
 RECENT = timedelta(seconds=40)
 # A pod for which there is room is bound at once.
 UNSCHEDULED = timedelta(seconds=15)
-# As often as this an error is no longer one that the next attempt mends.
+# As often as this an error is no longer one that the next attempt fixes.
 OFTEN = 3
 # What a controller logs when another one changed an object before it; it tries again at once.
 CONFLICT = "the object has been modified"

@@ -50,7 +50,7 @@ class AwsProxy:
     Attributes:
         url: `http://127.0.0.1:PORT`, for HTTPS_PROXY.
 
-        refused: What was asked for and was not to be had, the newest last.
+        refused: What was asked for and refused, the newest last.
     """
 
     def __init__(

@@ -263,7 +263,9 @@ class EmulatedAws:
         try:
             self._server = _Server(("127.0.0.1", self._port), self)
         except OSError as error:
-            way_out = f"port {self._port} of 127.0.0.1 cannot be had ({error.strerror}); name another one with --port"
+            way_out = (
+                f"port {self._port} of 127.0.0.1 is not available ({error.strerror}); name another one with --port"
+            )
             raise RehearsalError(way_out) from error
         self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True, name="emulated AWS").start()

@@ -110,7 +110,7 @@ def programs(
             given, is told each line of its errors as it comes.
 
     Raises:
-        NotBuilt: One of them cannot be had; those that were built before it are kept.
+        NotBuilt: One of them is not available; those that were built before it are kept.
     """
     version = recipes.kubernetes_version(kubernetes)
     asked = _karpenter_version(karpenter)
@@ -150,4 +150,4 @@ def _notes(asked: str, built: str, charts: str) -> Iterator[str]:
             "from its published modules"
         )
     if charts != asked:
-        yield f"the charts of Karpenter {asked} cannot be had: they are those of {charts}, with {asked} as their version"
+        yield f"the charts of Karpenter {asked} are not available: they are those of {charts}, with {asked} as their version"

@@ -201,7 +201,7 @@ class KarpenterCharts:
     Args:
         asked: The release they must say they are.
 
-        built: The release to take them from if the one that is asked cannot be had.
+        built: The release to take them from if the one that is asked for is not available.
     """
 
     asked: str

@@ -627,11 +627,11 @@ def _network_faults(
 ) -> Iterator[Fault]:
     there: Any = cluster.vpc.private_subnets if subnets is None else subnets
     if isinstance(there, str) or not isinstance(there, Sequence) or not there:
-        yield Fault(
-            "subnets", f"{there!r} is no list of subnets, and nodes must go somewhere; give private ones with a way out"
-        )
+        yield Fault("subnets", f"{there!r} is not a list of subnets with a member; give private ones with a way out")
     if security_groups is not None and (isinstance(security_groups, str) or not isinstance(security_groups, Sequence)):
-        yield Fault("security_groups", f"{security_groups!r} is no list of security groups; give one, or leave it out")
+        yield Fault(
+            "security_groups", f"{security_groups!r} is not a list of security groups; give one, or leave it out"
+        )
     elif security_groups is not None and not security_groups:
         yield Fault("security_groups", "is empty, and nodes must have one; name those of the cluster's other nodes")
     if discovery not in {TAGS, IDS}:

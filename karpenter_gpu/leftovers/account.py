@@ -167,7 +167,7 @@ def account(cluster: str, region: str) -> Account:
     """
     if not is_cluster_name(cluster):
         raise CannotLook(
-            f"{cluster!r} is no name of an EKS cluster, which has at most 100 letters, digits, '-' and '_' and begins "
+            f"{cluster!r} is not the name of an EKS cluster, which has at most 100 letters, digits, '-' and '_' and begins "
             "with a letter or digit; give the name alone, not an ARN"
         )
     try:

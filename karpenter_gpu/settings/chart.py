@@ -161,7 +161,7 @@ def _key_faults(values: Mapping[str, Any], karpenter: Minor | None, path: Path =
         elif value is None and here not in _CAN_GO:
             yield Fault(
                 where,
-                "has no value (null, or None in Python), and is no default that can be removed; leave the key out",
+                "has no value (null, or None in Python), and is not a default that can be removed; leave the key out",
             )
         elif here == ("controller", "env") and not _is_env(value):
             yield Fault(where, f"{shown(value)} is not a list of environment variables, each with a name")

@@ -143,7 +143,7 @@ class SystemNodes:
     """The managed node group for what must run before any GPU node: Karpenter's controller, CoreDNS and friends.
 
     Args:
-        instance_types: amd64 types with 2 vCPUs at least; the first that is to be had is used.
+        instance_types: amd64 types with 2 vCPUs at least; the first that is available is used.
 
         count: Two at least, because the controller runs twice, on different hosts.
 

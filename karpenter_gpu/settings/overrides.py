@@ -131,7 +131,7 @@ def _as_typed(hints: list[Any], value: object) -> object:
 
 
 def _no_number(text: str) -> None:
-    raise ValueError(f"{text} is no number of JSON's")
+    raise ValueError(f"{text} is not a number in JSON")
 
 
 def _leaves(hint: Any) -> Iterator[Any]:

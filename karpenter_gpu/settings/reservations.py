@@ -214,7 +214,7 @@ def _drain_faults(pool: _Pool) -> Iterator[Fault]:
 def _made_faults(pool: _Pool, made: NewReservation) -> Iterator[Fault]:
     if pool.types and made.instance_type not in {one.name for one in pool.types}:
         yield Fault(
-            "reserve", f"{made.instance_type} is no type that the pool may launch, so it would be paid for and never used; "
+            "reserve", f"{made.instance_type} is not a type that the pool may launch, so it would be paid for and never used; "
             "reserve another, or let the pool launch it",
         )  # fmt: skip
     if pool.zones and made.zone not in pool.zones:

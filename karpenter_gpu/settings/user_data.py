@@ -141,7 +141,7 @@ def _toml_faults(text: str, owned: Mapping[_Path, str]) -> Iterator[Fault]:
         return
     for key in document:
         if key != "settings":
-            yield Fault("", f"{key!r} is no table that Bottlerocket reads; put it under [settings]")
+            yield Fault("", f"{key!r} is not a table that Bottlerocket reads; put it under [settings]")
     yield from _owned_faults(document, {**_KARPENTERS_TOML, **owned})
 
 

@@ -176,7 +176,7 @@ def test_an_entry_that_somebody_has_taken_out_already_is_no_failure(asked):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("rolearn: x", "mapRoles is no list, it begins with 'rolearn: x'; mend it first"),
+        ("rolearn: x", "mapRoles is not a list, it begins with 'rolearn: x'; fix it first"),
         ("[{rolearn: x}]", "mapRoles is a YAML list in brackets, which cannot be added to with care; write it as"),
     ],
 )

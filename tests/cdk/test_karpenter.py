@@ -205,11 +205,11 @@ def test_an_imported_cluster_must_bring_its_oidc_provider():
         ),
         (
             {"subnets": []},
-            "subnets: [] is no list of subnets, and nodes must go somewhere; give private ones with a way out",
+            "subnets: [] is not a list of subnets with a member; give private ones with a way out",
         ),
         (
             {"subnets": "subnet-1"},
-            "subnets: 'subnet-1' is no list of subnets, and nodes must go somewhere; give private ones with a way out",
+            "subnets: 'subnet-1' is not a list of subnets with a member; give private ones with a way out",
         ),
         ({"settings": {}}, "settings: {} is not what goes here; give a KarpenterSettings"),
         ({"device_plugin": "0.19.3"}, "device_plugin: '0.19.3' is not what goes here; give a DevicePlugin"),

@@ -130,7 +130,7 @@ def test_whether_the_cluster_exists_must_be_seen_before_anything_is_deleted(aws,
 @pytest.mark.parametrize(
     ("args", "sentence"),
     [
-        (("--cluster", "a/b"), "'a/b' is no name of an EKS cluster"),
+        (("--cluster", "a/b"), "'a/b' is not the name of an EKS cluster"),
         (("--region", "eu-wst-1"), "boto3 knows no region eu-wst-1; did you mean eu-west-1?"),
         (
             ("--region", "moon-base-1"),

@@ -56,7 +56,7 @@ def test_a_file_that_is_no_service_control_policy_is_refused(tmp_path, holds):
         path.write_text(holds)
     code, said = run(tmp_path, "--scp", path)
     assert code == 2
-    assert f"{path} is no service control policy; --scp takes a policy's JSON (" in said
+    assert f"{path} is not a service control policy; --scp takes a policy's JSON (" in said
 
 
 def test_a_rehearsal_that_passed_exits_with_0_and_leaves_a_report(rehearsed, tmp_path):

@@ -399,7 +399,7 @@ def test_charts_that_cannot_be_had_are_the_nearest_and_that_is_said_every_time(t
     first = rehearse(tmp_path, Tools(absent=[f"{MODULE}@v1.13.1"]), karpenter="1.13.1")
     assert len(first.notes) == 2
     assert first.notes[1] == (
-        "the charts of Karpenter 1.13.1 cannot be had: they are those of 1.12.1, with 1.13.1 as their version"
+        "the charts of Karpenter 1.13.1 are not available: they are those of 1.12.1, with 1.13.1 as their version"
     )
     assert "\nversion: 1.13.1\n" in (first.charts / "karpenter" / "Chart.yaml").read_text()
     assert rehearse(tmp_path, karpenter="1.13.1") == first

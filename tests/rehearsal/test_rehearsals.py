@@ -191,5 +191,5 @@ def test_a_port_that_is_taken_is_said_plainly(started, assembly, tmp_path):
         rehearsal = started(assembly, tmp_path / "taken", "--port", str(taken.getsockname()[1]))
         assert rehearsal.wait(60) == 2
     said = (tmp_path / "taken/log").read_text()
-    assert "cannot be had" in said
+    assert "is not available" in said
     assert "--port" in said

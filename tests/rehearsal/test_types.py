@@ -1047,7 +1047,7 @@ def test_an_addon_that_fails_says_why_and_can_be_rolled_back(stack):
 def test_waiting_ends(monkeypatch):
     monkeypatch.setattr(calls, "PATIENCE", 0.0)
     monkeypatch.setattr(calls, "POLL", 0.0)
-    with pytest.raises(RehearsalError, match=r"waited 0 s for a/n to be ACTIVE, in vain"):
+    with pytest.raises(RehearsalError, match=r"timed out after 0 s waiting for a/n to be ACTIVE"):
         calls.until(lambda: False, "a/n to be ACTIVE")
 
 

@@ -59,7 +59,10 @@ def resources(**given):
         (resources(limits={"cpu": "one"}), "values.controller.resources.limits.cpu: 'one' is not an amount that Kube"),
         ({"nodeSelector": ["team"]}, "values.nodeSelector: ['team'] is not a mapping of labels to values"),
         (resources(limits="1"), "values.controller.resources.limits: '1' is not a mapping of resources to amounts"),
-        ({"replicas": None}, "values.replicas: has no value (null, or None in Python), and is no default that can be"),
+        (
+            {"replicas": None},
+            "values.replicas: has no value (null, or None in Python), and is not a default that can be",
+        ),
     ],
 )
 def test_a_value_that_is_lost_refused_or_stops_the_controller_gets_a_sentence(values, fault):

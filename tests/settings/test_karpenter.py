@@ -53,7 +53,7 @@ def fault_of(**given):
         ({"version": "1.014.3"}, "version: '1.014.3' is not a version of the form 1.14.3"),
         (
             {"values": {"controller": {"image": {"digest": None}}}},
-            "values.controller.image.digest: has no value (null, or None in Python), and is no default that can be removed",
+            "values.controller.image.digest: has no value (null, or None in Python), and is not a default that can be removed",
         ),
         (
             {

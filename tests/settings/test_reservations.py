@@ -94,7 +94,7 @@ def test_one_document_says_it_for_python_cdk_json_and_the_command_line():
         ),
         (
             LADDER | {"reserve": (MADE,), "gpu_names": ("a10g",)},
-            "reserve: g6.xlarge is no type that the pool may launch, so it would be paid for and never used; reserve another",
+            "reserve: g6.xlarge is not a type that the pool may launch, so it would be paid for and never used; reserve another",
         ),
         (
             LADDER | {"reserve": (MADE,), "zones": ("eu-west-1b",)},

@@ -51,7 +51,7 @@ def pool(**given):
         ({"user_data": "[settings", "ami": BOTTLEROCKET}, "user_data: is not TOML, which Bottlerocket reads: Expected"),
         (
             {"user_data": "[setting]", "ami": BOTTLEROCKET},
-            "user_data: 'setting' is no table that Bottlerocket reads; put",
+            "user_data: 'setting' is not a table that Bottlerocket reads; put",
         ),
         (
             {"user_data": "[settings.kubernetes]\ncluster-name = 'x'", "ami": BOTTLEROCKET},

@@ -164,7 +164,7 @@ class CapacityReservations:
         """The reservation that a launch goes into; None for one that goes into none.
 
         Raises:
-            AwsError: It says one that cannot be had.
+            AwsError: It names one that is not available.
         """
         said = data.get("CapacityReservationSpecification") or {}
         target = (said.get("CapacityReservationTarget") or {}).get("CapacityReservationId")

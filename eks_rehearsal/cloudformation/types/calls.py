@@ -78,7 +78,7 @@ def until(done: Callable[[], bool], waited_for: str) -> None:
     deadline = time.monotonic() + PATIENCE
     while not done():
         if time.monotonic() > deadline:
-            raise RehearsalError(f"waited {PATIENCE:.0f} s for {waited_for}, in vain")
+            raise RehearsalError(f"timed out after {PATIENCE:.0f} s waiting for {waited_for}")
         time.sleep(POLL)
 
 

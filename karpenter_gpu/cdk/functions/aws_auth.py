@@ -155,7 +155,7 @@ def joined(ours, text):
         before, _, rest = text.partition("[")
         return f"{before}[{compact(ours)}{',' if others else ''}{rest}"
     if stripped and not re.search(r"^ *- ", text, re.MULTILINE):
-        raise ValueError(f"mapRoles is no list, it begins with {stripped[:40]!r}; mend it first")
+        raise ValueError(f"mapRoles is not a list, it begins with {stripped[:40]!r}; fix it first")
     return block(ours, indent(text)) + text
 
 
