@@ -14,8 +14,12 @@ from eks_rehearsal.cloudformation import template as language
 from eks_rehearsal.cloudformation.types import TYPES
 from eks_rehearsal.errors import NotEmulated, RehearsalError
 from eks_rehearsal.existing_cluster import ExistingCluster
+from eks_rehearsal.labels import CAPACITY_TYPE, INSTANCE_TYPE, ZONE
 
 HELM_CHART = "Custom::AWSCDK-EKS-HelmChart"
+MANIFEST = "Custom::AWSCDK-EKS-KubernetesResource"
+# Where an EC2NodeClass names reservations.
+SELECTED = "capacityReservationSelectorTerms"
 CLUSTER_V1 = "Custom::AWSCDK-EKS-Cluster"
 # Of a network, named in a template as only what was there before it is.
 NETWORK_ID = re.compile(r"\b(vpc|subnet|sg)-[0-9a-f]{8,17}\b")
@@ -58,6 +62,26 @@ class Chart:
     def path(self) -> str:
         """The repository within the registry."""
         return self.repository.removeprefix("oci://").partition("/")[2]
+
+
+@dataclass(frozen=True)
+class NamedReservation:
+    """A capacity reservation that a pool names.
+
+    Args:
+        id: `cr-…`.
+
+        instance_type: The first that its pool may launch; empty where the pool names none.
+
+        zone: The first that its pool may use; empty where it names none.
+
+        is_block: Whether it is taken for a Capacity Block, because its pool launches nothing else.
+    """
+
+    id: str
+    instance_type: str
+    zone: str
+    is_block: bool
 
 
 @dataclass(frozen=True)
@@ -269,6 +293,20 @@ class Assembly:
             "to, as Karpenter on an imported cluster and ExistingCluster do"
         )
 
+    @property
+    def reservations(self) -> tuple[NamedReservation, ...]:
+        """The capacity reservations that its pools name by id, and that must be there before them."""
+        found = [_document(one) for stack in self.stacks for one in stack.resources(MANIFEST)]
+        documents = [document for listed in found for document in listed]
+        pools = {one["metadata"]["name"]: one["spec"] for one in documents if one["kind"] == "NodePool"}
+        classes = {one["metadata"]["name"]: one["spec"] for one in documents if one["kind"] == "EC2NodeClass"}
+        return tuple(
+            _named_reservation(term["id"], pool)
+            for pool in pools.values()
+            for term in classes.get(pool["template"]["spec"]["nodeClassRef"]["name"], {}).get(SELECTED, ())
+            if str(term.get("id", "")).startswith("cr-")
+        )
+
     def _one(self, what: str, found: set[str], default: str) -> str:
         if len(found) > 1:
             raise RehearsalError(
@@ -374,6 +412,25 @@ def _stack(folder: Path, id: str, artifact: Mapping[str, Any]) -> StackArtifact:
         account=match["account"] if match else "unknown-account",
         region=match["region"] if match else "unknown-region",
     )
+
+
+def _document(properties: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The documents of a manifest, without what is known at deployment only."""
+    said = properties.get("Manifest")
+    parts = said["Fn::Join"][1] if isinstance(said, dict) and "Fn::Join" in said else [said]
+    try:
+        found = json.loads("".join(part if isinstance(part, str) else "" for part in parts))
+    except ValueError:
+        return []
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+
+def _named_reservation(id: str, pool: Mapping[str, Any]) -> NamedReservation:
+    rows = pool["template"]["spec"].get("requirements", ())
+    said = {row["key"]: row.get("values") or [] for row in rows if row.get("operator") == "In"}
+    only = said.get(CAPACITY_TYPE) == ["reserved"]
+    kind, zone = (next(iter(said.get(key, ())), "") for key in (INSTANCE_TYPE, ZONE))
+    return NamedReservation(id, kind, zone, is_block=only)
 
 
 def _texts(document: Any) -> Iterator[str]:

@@ -8,6 +8,10 @@ from typing import Final
 NODEPOOL: Final = "karpenter.sh/nodepool"
 CAPACITY_TYPE: Final = "karpenter.sh/capacity-type"
 INSTANCE_GPU_COUNT: Final = "karpenter.k8s.aws/instance-gpu-count"
+RESERVATION_ID: Final = "karpenter.k8s.aws/capacity-reservation-id"
+RESERVATION_TYPE: Final = "karpenter.k8s.aws/capacity-reservation-type"
+INSTANCE_TYPE: Final = "node.kubernetes.io/instance-type"
+ZONE: Final = "topology.kubernetes.io/zone"
 
 # Source: https://docs.aws.amazon.com/eks/latest/userguide/associate-service-account-role.html
 ROLE_ANNOTATION: Final = "eks.amazonaws.com/role-arn"

@@ -6,10 +6,13 @@ import contextlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta, timezone
 from typing import Any, Final
 
 from eks_rehearsal.account import Account
+from eks_rehearsal.assembly import NamedReservation
 from eks_rehearsal.aws.extensions.ids import next_id
+from eks_rehearsal.aws.extensions.reservations import CAPACITY_BLOCK, DEFAULT
 from eks_rehearsal.cluster.authentication import AWS_AUTH
 from eks_rehearsal.cluster.kube import Kube
 from eks_rehearsal.errors import RehearsalError
@@ -85,6 +88,22 @@ def principals(account: Account, named: Iterable[re.Match[str]]) -> None:
             continue
         with contextlib.suppress(iam.exceptions.EntityAlreadyExistsException):
             iam.create_role(RoleName=one["name"], Path=one["path"], AssumeRolePolicyDocument=_trust({"AWS": root}))
+
+
+def reservations(account: Account, named: Iterable[NamedReservation]) -> None:
+    """The capacity reservations that pools name by id, with two instances each."""
+    for one in named:
+        if not one.instance_type:
+            account.notes.append(f"{one.id}: its pool names no instance type, so it is not in the emulated account")
+            continue
+        account.aws.extensions.reservations.add(
+            one.instance_type,
+            one.zone or f"{account.aws.region}a",
+            2,
+            id=one.id,
+            kind=CAPACITY_BLOCK if one.is_block else DEFAULT,
+            ends=datetime.now(tz=timezone.utc) + timedelta(days=1) if one.is_block else None,
+        )
 
 
 def network(client: Client, facts: Facts) -> tuple[str, list[str]]:

@@ -166,6 +166,7 @@ class _Run:
             self.timeline.add("story", "before", "begins", f"the cluster {facts['Name']}, as it was before the stack")
             premade.make(account, facts)
         premade.principals(account, self.assembly.principals)
+        premade.reservations(account, self.assembly.reservations)
         if not self.assembly.existing and (network := self.assembly.network):
             self.timeline.add("story", "before", "begins", "the network that the stack names, with nothing in it")
             premade.network(account.aws.client, network)

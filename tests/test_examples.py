@@ -45,6 +45,7 @@ def test_every_example_with_one_cluster_is_a_form_of_cluster():
         "fast_start",
         "healthy_gpus",
         "many_pools",
+        "reserved_capacity",
         "shared_gpus",
     }
 

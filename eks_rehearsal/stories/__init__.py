@@ -1,6 +1,6 @@
 """The stories of a rehearsal, one a file, in the order in which they play."""
 
-from eks_rehearsal.stories import ceiling, interruption, pools, scale, sharing, upgrade, useless_node
+from eks_rehearsal.stories import ceiling, interruption, pools, reserved, scale, sharing, upgrade, useless_node
 from eks_rehearsal.stories.destroy import DESTROYS, DestroyStory
 from eks_rehearsal.stories.story import NotPlayed, Story
 
@@ -11,6 +11,7 @@ STORIES = (
     useless_node.STORY,
     ceiling.STORY,
     sharing.STORY,
+    reserved.STORY,
     upgrade.STORY,
 )
 

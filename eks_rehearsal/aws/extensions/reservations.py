@@ -105,6 +105,7 @@ class CapacityReservations:
         platform: str = "Linux/UNIX",
         kind: str = DEFAULT,
         tags: Mapping[str, str] | None = None,
+        id: str = "",
     ) -> Reservation:
         """A reservation; the only way to a Capacity Block, which is bought beside every template."""
         said = {
@@ -120,6 +121,7 @@ class CapacityReservations:
             "ReservationType": kind,
         }
         made = Reservation(said | ({"EndDate": ends} if ends else {}))
+        made.id = id or made.id
         if made.now() != ACTIVE:
             raise AwsError("InvalidParameterValue", f"The end date {ends} is not in the future.")
         self._all[made.id] = made
