@@ -43,7 +43,7 @@ WALKTHROUGH = (
     Row("`OIDC_ENDPOINT=$(aws eks describe-cluster …)`", "cdk.look_up:look_up", "test_look_up.py::test_a_name_is_enough"),
     Row("`AWS_ACCOUNT_ID=$(aws sts get-caller-identity …)`", "settings.platform:Platform", "test_app.py::test_the_clis_region_counts_only_with_credentials"),
     Row("`K8S_VERSION=1.30`", "settings.cluster:NewCluster", "settings/test_context.py::test_the_default_profile_is_todays_and_the_walkthrough_its_own"),
-    Row("`GPU_AMI_ID=$(aws ssm get-parameter …amazon-linux-2-gpu…)`", "cdk.gpu_pool:GpuPoolManifests", "cdk/test_parts.py::test_the_walkthroughs_image_is_read_from_its_parameter_at_deployment"),
+    Row("`GPU_AMI_ID=$(aws ssm get-parameter …amazon-linux-2-gpu…)`", "cdk.pool:PoolManifests", "cdk/test_parts.py::test_the_walkthroughs_image_is_read_from_its_parameter_at_deployment"),
     Row("`node-trust-policy.json`; `aws iam create-role KarpenterNodeRole-…`", "cdk.node_role:NodeRole", "cdk/test_parts.py::test_the_node_role_is_named_and_trusted_as_in_the_walkthrough"),
     Row("`aws iam attach-role-policy … AmazonEKSWorkerNodePolicy`", "policies.node:MANAGED_POLICIES", "cdk/test_parts.py::test_the_node_role_is_named_and_trusted_as_in_the_walkthrough"),
     Row("`aws iam attach-role-policy … AmazonEKS_CNI_Policy`", "policies.node:MANAGED_POLICIES", "cdk/test_parts.py::test_the_node_role_is_named_and_trusted_as_in_the_walkthrough"),
@@ -191,12 +191,14 @@ SETTINGS = [
     "DevicePlugin",
     "Health",
     "Metrics",
+    "Pool",
     "GpuPool",
     "Sharing",
     "MigSharing",
     "ReservationById",
     "ReservationsByTags",
     "NewReservation",
+    "CpuPool",
     "Taint",
     "Budget",
     "RootVolume",
@@ -226,7 +228,15 @@ def settings() -> str:
         cls = getattr(karpenter_gpu, name)
         summary, told, after = _parts(cls)
         lines += ["", f"## {name}", "", summary, "", "| setting | default | what it is |", "|---|---|---|"]
+        inherited = {
+            setting.name
+            for base in cls.__bases__
+            if dataclasses.is_dataclass(base)
+            for setting in dataclasses.fields(base)
+        }
         for setting in dataclasses.fields(cls):
+            if setting.name in inherited:
+                continue
             text = " ".join(told[setting.name].split())
             lines.append(f"| `{setting.name}` | {_default(setting)} | {text} |")
         lines += ["", *(" ".join(paragraph.split()) for paragraph in after if paragraph)]

@@ -83,6 +83,11 @@ class Pool:
         return None if said is None else int(said)
 
     @property
+    def is_retired(self) -> bool:
+        """Whether a limit of 0 vCPUs keeps it from launching."""
+        return str(self.document["spec"].get("limits", {}).get("cpu")) == "0"
+
+    @property
     def consolidate_after(self) -> timedelta | None:
         """How long a node is empty before it goes; None when it never does."""
         said = self.document["spec"].get("disruption", {}).get("consolidateAfter", "0s")
@@ -207,6 +212,11 @@ class Scene:
         if not found:
             raise StoryFailed("the cluster has no NodePool that may launch GPUs")
         return sorted(found, key=lambda pool: -(pool.weight or 0))
+
+    def pools_without_gpus(self) -> list[Pool]:
+        """The cluster's other pools that take any pod."""
+        found = [Pool(one) for one in self.kube.items(NODEPOOLS)]
+        return [pool for pool in found if not pool.is_gpu and not pool.taints and not pool.is_retired]
 
     def pool(self, wanted: Callable[[Pool], bool]) -> Pool | None:
         """The first GPU pool of a kind."""

@@ -6,7 +6,7 @@ cdk deploy --app ".venv/bin/python examples/many_pools.py"
 from dataclasses import replace
 from datetime import timedelta
 
-from karpenter_gpu import ON_DEMAND, SPOT, Budget, EksGpuStack, GpuPool, NewCluster, Taint, plain_faults
+from karpenter_gpu import ON_DEMAND, SPOT, Budget, CpuPool, EksGpuStack, GpuPool, NewCluster, Taint, plain_faults
 
 # isort: split
 import aws_cdk as cdk
@@ -38,7 +38,12 @@ teams = [
     for team in ("blue", "green")
 ]
 
+# What runs beside the models: no GPUs, no taint, and a ceiling of its own.
+services = CpuPool(name="services", vcpu_limit=64)
+
 with plain_faults():
     app = cdk.App()
-    EksGpuStack(app, "ManyPools", cluster=NewCluster(name="many-pools"), pools=[batch, steady, notebooks, *teams])
+    EksGpuStack(
+        app, "ManyPools", cluster=NewCluster(name="many-pools"), pools=[batch, steady, notebooks, *teams, services]
+    )
     app.synth()

@@ -16,6 +16,8 @@ OLD_CLUSTER_TAG: Final = "karpenter.k8s.aws/cluster"
 # The VPC CNI's on its interfaces. Source: amazon-vpc-cni-k8s pkg/awsutils/awsutils.go.
 CNI_CLUSTER_TAG: Final = "cluster.k8s.amazonaws.com/name"
 ROLE_ANNOTATION: Final = "eks.amazonaws.com/role-arn"
+INSTANCE_CATEGORY: Final = "karpenter.k8s.aws/instance-category"
+INSTANCE_GENERATION: Final = "karpenter.k8s.aws/instance-generation"
 INSTANCE_FAMILY: Final = "karpenter.k8s.aws/instance-family"
 INSTANCE_GPU_NAME: Final = "karpenter.k8s.aws/instance-gpu-name"
 INSTANCE_GPU_COUNT: Final = "karpenter.k8s.aws/instance-gpu-count"

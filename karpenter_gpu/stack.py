@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TypedDict
+from typing import TypedDict, cast
 
 from aws_cdk import Aws, CfnOutput, Environment, Fn, IPropertyInjector, IStackSynthesizer, Stack, Stage, Validations
 from aws_cdk import aws_ec2 as ec2
@@ -25,6 +25,7 @@ from karpenter_gpu.gpus import PRICES_DATED, PRICES_REGION
 from karpenter_gpu.manifests import workload
 from karpenter_gpu.settings import (
     AuthenticationMode,
+    CpuPool,
     DevicePlugin,
     DiscoveryMode,
     ExistingCluster,
@@ -78,7 +79,7 @@ class EksGpuStack(Stack):
 
         cluster: The new or existing cluster.
 
-        pools: The GPU pools.
+        pools: The pools of nodes.
 
         karpenter: The controller. Default: every default.
 
@@ -103,7 +104,7 @@ class EksGpuStack(Stack):
         id: str,
         *,
         cluster: NewCluster | ExistingCluster,
-        pools: list[GpuPool] | tuple[GpuPool, ...],
+        pools: Sequence[GpuPool | CpuPool],
         karpenter: KarpenterSettings = KarpenterSettings(),  # noqa: B008 - frozen
         device_plugin: DevicePlugin = DevicePlugin(),  # noqa: B008 - frozen
         health: Health | None = None,
@@ -115,7 +116,7 @@ class EksGpuStack(Stack):
         account, region = _place(scope, env)
         platform = Platform(
             cluster=cluster,
-            pools=pools,
+            pools=cast("tuple[GpuPool | CpuPool, ...]", pools),
             karpenter=karpenter,
             device_plugin=device_plugin,
             health=health,
@@ -158,7 +159,11 @@ class EksGpuStack(Stack):
         )
         karpenter.start_after(*self.eks.ready)
         for pool in platform.pools:
-            karpenter.add_gpu_pool(replace(pool, tags={**self.tags.tag_values(), **pool.tags}))
+            tagged = replace(pool, tags={**self.tags.tag_values(), **pool.tags})
+            if isinstance(tagged, GpuPool):
+                karpenter.add_gpu_pool(tagged)
+            else:
+                karpenter.add_cpu_pool(tagged)
         return karpenter
 
     def _make(self, cluster: NewCluster, karpenter: KarpenterSettings) -> _Known:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from eks_rehearsal.labels import CAPACITY_TYPE, NODEPOOL
+from eks_rehearsal.labels import CAPACITY_TYPE, GPU_RESOURCE, NODEPOOL
 from eks_rehearsal.scene import Pool, Scene
 from eks_rehearsal.stories.story import Story
 
@@ -36,8 +36,19 @@ def play(scene: Scene) -> None:
     on_gpu_nodes = [name for name in nodes if NODEPOOL in scene.node(name)["metadata"]["labels"]]
     scene.check("a pod that asks for no GPU is on no GPU node", holds=not on_gpu_nodes)
     scene.check("and brings none", holds=len(scene.claims()) == before)
+    for pool in scene.pools_without_gpus():
+        _beside(scene, pool)
     for front, behind in _behind_spot(scene.pools()):
         _past(scene, front, behind)
+
+
+def _beside(scene: Scene, pool: Pool) -> None:
+    """A pool without GPUs brings a node for any pod."""
+    workload = scene.start(f"on-{pool.name}", gpus=0, pool=pool)
+    node = scene.node(scene.running(workload)["spec"]["nodeName"])
+    runs = node["metadata"]["labels"][NODEPOOL] == pool.name
+    scene.check(f"a pod that asks for no GPU and tolerates nothing runs on pool {pool.name}", holds=runs)
+    scene.check("whose nodes have none", holds=GPU_RESOURCE not in node["status"]["capacity"])
 
 
 def _behind_spot(pools: Sequence[Pool]) -> list[tuple[Pool, Pool]]:

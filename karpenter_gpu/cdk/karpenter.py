@@ -26,11 +26,11 @@ from karpenter_gpu.cdk.discovery import Discovery
 from karpenter_gpu.cdk.drain import Drain
 from karpenter_gpu.cdk.existing_facts import EXISTING_CLUSTER, ExistingClusterFacts
 from karpenter_gpu.cdk.function import keep_in_vpc
-from karpenter_gpu.cdk.gpu_pool import GpuPoolManifests
 from karpenter_gpu.cdk.interruption import Interruption
 from karpenter_gpu.cdk.monitoring import Monitoring
 from karpenter_gpu.cdk.node_role import NodeRole
 from karpenter_gpu.cdk.own_statements import own_statements
+from karpenter_gpu.cdk.pool import PoolManifests
 from karpenter_gpu.cdk.system_nodes import SystemNodeOrder
 from karpenter_gpu.cdk.takeover import Takeover
 from karpenter_gpu.cdk.target import Target
@@ -41,12 +41,14 @@ from karpenter_gpu.settings import (
     IRSA,
     POD_IDENTITY,
     AuthenticationMode,
+    CpuPool,
     DevicePlugin,
     DiscoveryMode,
     GpuPool,
     Health,
     KarpenterSettings,
     Metrics,
+    Pool,
     rules,
 )
 from karpenter_gpu.settings._types import cluster_name_problem
@@ -205,8 +207,8 @@ class Karpenter(Construct):
             Construct(_role_mark(self, role), MARK).node.add_metadata("path", self.node.path)
         self._kubernetes = Minor.parse(given.version or "")
         self._cluster = Target(given.cluster, name=given.cluster_name, authentication_mode=given.authentication_mode)
-        self._pools: dict[str, GpuPool] = {}
-        self._manifests: list[GpuPoolManifests] = []
+        self._pools: dict[str, Pool] = {}
+        self._manifests: list[PoolManifests] = []
         self._takeover: Takeover | None = None
         if subnets := given.function_subnets:
             groups = [self._cluster.security_group_id]
@@ -347,17 +349,28 @@ class Karpenter(Construct):
         """The queue that warns of interruptions."""
         return self._interruption.queue
 
-    def add_gpu_pool(self, pool: GpuPool) -> GpuPoolManifests:
+    def add_gpu_pool(self, pool: GpuPool) -> PoolManifests:
         """Add a pool of GPU nodes.
 
         Raises:
             InvalidSettings: Before any resource is made, with every fault.
         """
-        if faults := tuple(_argument_faults(pool=(pool, GpuPool))) or tuple(self._pool_faults(pool)):
+        return self._add_pool(pool, GpuPool)
+
+    def add_cpu_pool(self, pool: CpuPool) -> PoolManifests:
+        """Add a pool of nodes without GPUs.
+
+        Raises:
+            InvalidSettings: Before any resource is made, with every fault.
+        """
+        return self._add_pool(pool, CpuPool)
+
+    def _add_pool(self, pool: Pool, kind: type[Pool]) -> PoolManifests:
+        if faults := tuple(_argument_faults(pool=(pool, kind))) or tuple(self._pool_faults(pool)):
             raise InvalidSettings(faults, self._sentences(pool, faults))
         self._pools[pool.name] = pool
         shared = self._prepare(pool)
-        manifests = GpuPoolManifests(
+        manifests = PoolManifests(
             self,
             f"Pool-{pool.name}",
             pool=pool,
@@ -385,7 +398,7 @@ class Karpenter(Construct):
         self._drain.resource.node.add_dependency(manifests.node_class)
         return manifests
 
-    def _sentences(self, pool: GpuPool, faults: Sequence[Fault]) -> list[str]:
+    def _sentences(self, pool: Pool, faults: Sequence[Fault]) -> list[str]:
         """Faults of a pool in the words of what was called."""
         words: dict[str, tuple[str, object]] = {"pool": ("pool", pool), "pools": ("pool", pool)}
         words |= {
@@ -394,14 +407,16 @@ class Karpenter(Construct):
         }
         return [sentence(fault, words) for fault in faults]
 
-    def _prepare(self, pool: GpuPool) -> list[str]:
+    def _prepare(self, pool: Pool) -> list[str]:
         """What a pool needs of the controller and beside it; the paths of what is made for it on the cluster."""
         if any(needs(pool)):
             self.charts.renew(self._controller_values())
+        if not isinstance(pool, GpuPool):
+            return []
         self._monitoring.warn(pool)
         return self._plugin.share(pool)
 
-    def _pool_faults(self, pool: GpuPool) -> Iterator[Fault]:
+    def _pool_faults(self, pool: Pool) -> Iterator[Fault]:
         yield from faults_between(
             kubernetes=self._kubernetes,
             karpenter=self._settings,
@@ -415,7 +430,7 @@ class Karpenter(Construct):
         yield from rules.pool_names_differ([*self._pools.values(), pool])
         yield from (fault.under(f"pools.{pool.name}") for fault in self._zone_faults(pool))
 
-    def _zone_faults(self, pool: GpuPool) -> Iterator[Fault]:
+    def _zone_faults(self, pool: Pool) -> Iterator[Fault]:
         there = self._discovery.zones
         for where, zone in pool.placed if there and not pool.subnet_ids else ():
             # One of another region has its own sentence.

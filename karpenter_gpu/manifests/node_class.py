@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from karpenter_gpu.manifests.user_data import user_data
-from karpenter_gpu.settings import AmiAlias, AmiIds, GpuPool, ReservationById, ReservationsByTags
+from karpenter_gpu.settings import AmiAlias, AmiIds, GpuPool, Pool, ReservationById, ReservationsByTags
 from karpenter_gpu.settings.chart import merged
 
 
 def ec2_node_class(
-    pool: GpuPool,
+    pool: Pool,
     *,
     role: str,
     subnets: Sequence[dict[str, Any]],
@@ -56,7 +56,8 @@ def ec2_node_class(
         spec["instanceStorePolicy"] = pool.storage_policy
     if told := user_data(pool):
         spec["userData"] = told
-    if reservations := [*map(_reservation_term, pool.reservations), *({"id": id} for id in made_reservations)]:
+    named = pool.reservations if isinstance(pool, GpuPool) else ()
+    if reservations := [*map(_reservation_term, named), *({"id": id} for id in made_reservations)]:
         spec["capacityReservationSelectorTerms"] = reservations
     if pool.tags:
         spec["tags"] = dict(pool.tags)
@@ -70,7 +71,7 @@ def ec2_node_class(
     }
 
 
-def _ami_terms(pool: GpuPool, parameter_ami_id: str | None) -> list[dict[str, str]]:
+def _ami_terms(pool: Pool, parameter_ami_id: str | None) -> list[dict[str, str]]:
     if isinstance(pool.ami, AmiAlias):
         return [{"alias": pool.ami.alias}]
     if isinstance(pool.ami, AmiIds):
@@ -86,7 +87,7 @@ def _reservation_term(one: ReservationById | ReservationsByTags) -> dict[str, An
     return {name: value for name, value in said.items() if value is not None}
 
 
-def _volumes(pool: GpuPool, key_arn: str | None) -> list[dict[str, Any]]:
+def _volumes(pool: Pool, key_arn: str | None) -> list[dict[str, Any]]:
     """The root volume, or for Bottlerocket its two: the system on xvda, images and containers on xvdb.
 
     Source: karpenter-provider-aws pkg/providers/amifamily/{al2,al2023,bottlerocket}.go; a Bottlerocket system volume
@@ -98,7 +99,7 @@ def _volumes(pool: GpuPool, key_arn: str | None) -> list[dict[str, Any]]:
         ebs["iops"] = pool.disk.iops
     if pool.disk.throughput_mib is not None:
         ebs["throughput"] = pool.disk.throughput_mib
-    if pool.image_snapshot is not None:
+    if isinstance(pool, GpuPool) and pool.image_snapshot is not None:
         ebs["snapshotID"] = pool.image_snapshot
     if pool.ami.family == "Bottlerocket":
         return [

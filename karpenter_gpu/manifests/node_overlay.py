@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from karpenter_gpu import labels
-from karpenter_gpu.settings import GpuPool
+from karpenter_gpu.settings import GpuPool, Pool
 
 
-def node_overlays(pool: GpuPool) -> Iterator[dict[str, Any]]:
+def node_overlays(pool: Pool) -> Iterator[dict[str, Any]]:
     """What Karpenter must be told of a pool's instance types: one GPU of the fractional ones, and how many pods share GPUs.
 
     A capacity is a number and no factor, so there is an overlay for each number of GPUs.
@@ -17,6 +17,8 @@ def node_overlays(pool: GpuPool) -> Iterator[dict[str, Any]]:
     Source: karpenter-provider-aws website concepts/nodeoverlays.md (v1.14); karpenter core
     pkg/apis/v1alpha1/nodeoverlay_validation.go, which allows nvidia.com/gpu.
     """
+    if not isinstance(pool, GpuPool):
+        return
     if fractional := [i.name for i in pool.types if i.is_fractional]:
         yield _overlay(pool, pool.name, labels.INSTANCE_TYPE, fractional, 1)
     if pool.sharing is not None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from karpenter_gpu.settings import GpuPool, MigSharing
+from karpenter_gpu.settings import GpuPool, MigSharing, Pool
 from karpenter_gpu.settings.chart import merged
 from karpenter_gpu.settings.sharing import MPS, mig_model
 from karpenter_gpu.settings.user_data import NODE_CONFIG, bottlerocket_settings, parts
 
 
-def user_data(pool: GpuPool) -> str | None:
+def user_data(pool: Pool) -> str | None:
     """The user data of an EC2NodeClass, to which Karpenter adds its own; None when there is nothing to say."""
+    if not isinstance(pool, GpuPool):
+        return pool.user_data
     if pool.ami.family == "Bottlerocket":
         return _toml(pool)
     if pool.fast_start:

@@ -4,6 +4,7 @@ from karpenter_gpu.settings._types import NEVER
 from karpenter_gpu.settings.ami import AmiAlias, AmiFamily, AmiIds, AmiParameter
 from karpenter_gpu.settings.cluster import ExistingVpc, NewCluster, NewVpc, SystemNodes
 from karpenter_gpu.settings.context import platform_from_context
+from karpenter_gpu.settings.cpu_pool import AnyPool, CpuPool, InstanceCategory
 from karpenter_gpu.settings.device_plugin import DevicePlugin
 from karpenter_gpu.settings.existing import AuthenticationMode, DiscoveryMode, ExistingCluster, IpFamily
 from karpenter_gpu.settings.health import Health, Metrics
@@ -20,6 +21,7 @@ from karpenter_gpu.settings.pool import (
     DisruptionReason,
     GpuPool,
     InstanceStorePolicy,
+    Pool,
     RootVolume,
     Taint,
     TaintEffect,
@@ -46,11 +48,13 @@ __all__ = [
     "AmiFamily",
     "AmiIds",
     "AmiParameter",
+    "AnyPool",
     "Architecture",
     "AuthenticationMode",
     "Budget",
     "CapacityType",
     "ConsolidationPolicy",
+    "CpuPool",
     "DevicePlugin",
     "DiscoveryMode",
     "DisruptionReason",
@@ -60,6 +64,7 @@ __all__ = [
     "GpuPool",
     "Health",
     "Identity",
+    "InstanceCategory",
     "InstanceStorePolicy",
     "IpFamily",
     "KarpenterSettings",
@@ -71,6 +76,7 @@ __all__ = [
     "NewReservation",
     "NewVpc",
     "Platform",
+    "Pool",
     "ReservationById",
     "ReservationMatch",
     "ReservationsByTags",

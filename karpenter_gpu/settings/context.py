@@ -14,13 +14,14 @@ from typing import Any
 from karpenter_gpu.errors import Fault, InvalidSettings
 from karpenter_gpu.settings._setting import unknown, validated
 from karpenter_gpu.settings.cluster import NewCluster
+from karpenter_gpu.settings.cpu_pool import CpuPool
 from karpenter_gpu.settings.device_plugin import DevicePlugin
 from karpenter_gpu.settings.existing import ExistingCluster
 from karpenter_gpu.settings.health import Health, Metrics
 from karpenter_gpu.settings.karpenter import KarpenterSettings
 from karpenter_gpu.settings.overrides import override
 from karpenter_gpu.settings.platform import Platform, faults_between
-from karpenter_gpu.settings.pool import GpuPool
+from karpenter_gpu.settings.pool import GpuPool, Pool
 
 PROFILE = "profile"
 PROFILES = "profiles"
@@ -101,10 +102,15 @@ def _faults_between_sound_parts(document: Mapping[str, Any]) -> Iterator[Fault]:
         device_plugin=sound(DevicePlugin, document.get("device_plugin", {})),
         health=sound(Health, document["health"]) if "health" in document else None,
         metrics=sound(Metrics, document["metrics"]) if "metrics" in document else None,
-        pools=tuple(filter(None, (sound(GpuPool, pool) for pool in pools))) if isinstance(pools, list) else (),
+        pools=tuple(filter(None, (sound(_kind_of(pool), pool) for pool in pools))) if isinstance(pools, list) else (),
         account=account if isinstance(account, str) else None,
         region=region if isinstance(region, str) else None,
     )
+
+
+def _kind_of(pool: object) -> type[Pool]:
+    """What a document of a pool is of."""
+    return CpuPool if isinstance(pool, Mapping) and "vcpu_limit" in pool else GpuPool
 
 
 def _is_there(cluster: object) -> bool:

@@ -10,7 +10,7 @@ from karpenter_gpu.compat import FEATURE_GATES
 from karpenter_gpu.errors import Fault
 from karpenter_gpu.settings.health import Health
 from karpenter_gpu.settings.karpenter import KarpenterSettings
-from karpenter_gpu.settings.pool import GpuPool
+from karpenter_gpu.settings.pool import GpuPool, Pool
 from karpenter_gpu.settings.reservations import RESERVED
 
 
@@ -33,8 +33,10 @@ class Need(NamedTuple):
     way_out: str
 
 
-def needs(pool: GpuPool) -> Iterator[Need]:
+def needs(pool: Pool) -> Iterator[Need]:
     """The gates that a pool needs."""
+    if not isinstance(pool, GpuPool):
+        return
     if pool.has_fractional_types:
         families = ", ".join(sorted({kind.family for kind in pool.types if kind.is_fractional}))
         yield Need("node_overlay", "", f"EC2 counts no GPU on {families}", f"leave {families} out")
@@ -67,9 +69,7 @@ def faults(need: Need, karpenter: KarpenterSettings) -> Iterator[Fault]:
         )
 
 
-def with_gates(
-    karpenter: KarpenterSettings, pools: Iterable[GpuPool], health: Health | None = None
-) -> KarpenterSettings:
+def with_gates(karpenter: KarpenterSettings, pools: Iterable[Pool], health: Health | None = None) -> KarpenterSettings:
     """The controller with the gates open that its pools and the repair of their nodes need."""
     wanted = [need for pool in pools for need in needs(pool)] + [*needs_of_health(health)]
     opened = {need.gate: True for need in wanted}

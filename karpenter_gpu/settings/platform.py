@@ -11,11 +11,12 @@ from karpenter_gpu.settings import rules
 from karpenter_gpu.settings._setting import setting
 from karpenter_gpu.settings._types import AccountId, ManagedPolicy, Many, Region, StackName
 from karpenter_gpu.settings.cluster import Cluster, NewCluster
+from karpenter_gpu.settings.cpu_pool import AnyPool
 from karpenter_gpu.settings.device_plugin import DevicePlugin
 from karpenter_gpu.settings.existing import ExistingCluster
 from karpenter_gpu.settings.health import Health, Metrics
 from karpenter_gpu.settings.karpenter import KarpenterSettings
-from karpenter_gpu.settings.pool import GpuPool, tag_faults
+from karpenter_gpu.settings.pool import Pool, tag_faults
 from karpenter_gpu.versions import Minor
 
 
@@ -26,7 +27,7 @@ class Platform:
     Args:
         cluster: The EKS cluster: new or existing.
 
-        pools: The GPU pools; may be empty.
+        pools: The pools of nodes; one with `vcpu_limit` is a `CpuPool`. May be empty.
 
         karpenter: The controller.
 
@@ -51,7 +52,7 @@ class Platform:
     """
 
     cluster: Cluster
-    pools: Many[GpuPool]
+    pools: Many[AnyPool]
     karpenter: KarpenterSettings = KarpenterSettings()
     device_plugin: DevicePlugin = DevicePlugin()
     health: Health | None = None
@@ -104,7 +105,7 @@ def faults_between(
     device_plugin: DevicePlugin | None = None,
     health: Health | None = None,
     metrics: Metrics | None = None,
-    pools: tuple[GpuPool, ...] = (),
+    pools: tuple[Pool, ...] = (),
     account: str | None,
     region: str | None,
 ) -> Iterator[Fault]:
@@ -149,7 +150,7 @@ def _karpenter_faults(
 
 
 def _cluster_faults(
-    cluster: NewCluster | ExistingCluster, pools: tuple[GpuPool, ...], account: str | None, region: str | None
+    cluster: NewCluster | ExistingCluster, pools: tuple[Pool, ...], account: str | None, region: str | None
 ) -> Iterator[Fault]:
     if isinstance(cluster, NewCluster):
         today = rules.today()

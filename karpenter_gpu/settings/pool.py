@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import field, replace
 from datetime import timedelta
 from fractions import Fraction
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -49,7 +49,7 @@ InstanceStorePolicy = Literal["RAID0"]
 
 @setting
 class Taint:
-    """A taint in addition to `nvidia.com/gpu=true:NoSchedule`, which every GPU pool has.
+    """A taint; in a GPU pool, in addition to `nvidia.com/gpu=true:NoSchedule`.
 
     Args:
         key: The taint's key.
@@ -158,64 +158,31 @@ def _known(known: Collection[str], what: str) -> AfterValidator:
 
 
 @setting
-class GpuPool:
-    """A NodePool of NVIDIA GPU instances and the EC2NodeClass under it, both of one name.
-
-    What Karpenter may launch is what meets every one of `gpu_names`, `instance_families`, `instance_types`,
-    `gpu_counts`, `architecture`, `capacity_types` and `zones`; at least one of the first three is needed, and one of
-    the two ceilings.
+class Pool:
+    """What every pool of nodes has: a NodePool and the EC2NodeClass under it, both of one name.
 
     Args:
         name: A DNS label, and the name of both Kubernetes objects.
 
-        gpu_names: Karpenter's names: t4, a10g, l4, l40s, h100 and so on. Default: any.
-
-        instance_families: g4dn, g6, p5 and so on. Default: any.
-
-        instance_types: g4dn.xlarge and so on. Default: any.
-
-        gpu_counts: GPUs a node may have, each listed. Default: any number from 1.
-
-        architecture: `amd64`, or `arm64` for g5g.
+        architecture: `amd64`, or `arm64` for Graviton, which of GPU types g5g has.
 
         capacity_types: Tried in the order reserved, spot, on-demand, whatever the order here. `reserved` needs
             Karpenter 1.3. A pod that selects one of them never gets another.
 
-        reservations: Reservations that exist and that the pool may use, each by its id, or several by their tags.
-
-        reserve: Reservations that the stack makes for the pool, billed from then on.
-
         zones: Zone names of the stack's region. Default: every zone with a node subnet.
-
-        gpu_limit: The most GPUs the pool may hold, whole ones also where they are shared. Karpenter checks it before a launch, so launches made at the
-            same moment can exceed it by an instance or so. 0 retires the pool: nothing new is launched, and what runs
-            finishes.
-
-        hourly_limit_usd: The most the pool may cost in an hour at the catalogue's on-demand price of us-east-1. It
-            becomes a GPU limit by the dearest GPU the pool may launch, so it holds for any mix. With both, the
-            smaller counts.
 
         weight: 1 to 100; the pool with the greater weight is tried first. Default: 0.
 
-        sharing: How several pods share each GPU (Karpenter 1.7). Default: a GPU is one pod's.
-
         labels: Put on every node.
 
-        taints: In addition to the GPU taint.
+        taints: In a GPU pool in addition to the GPU taint.
 
-        ami: Default: AL2023 with NVIDIA's driver, at a pinned release.
+        ami: Default: AL2023 at a pinned release, with NVIDIA's driver on GPU instances.
 
         root_volume: Default: 100 GiB.
 
         instance_store_policy: `RAID0` makes the instance's NVMe the disk for images and pods. Default: it is unused, but for
-            `fast_start`.
-
-        fast_start: Pull and unpack the layers of an image in parallel (AL2023 from v20260512, Bottlerocket from 1.44), onto
-            the instance's NVMe where a type has it, else onto a volume of 600 MiB a second, unless `root_volume` says more or
-            less.
-
-        image_snapshot: Snapshot with images in it, from which the volume for images begins; Bottlerocket alone. Make it on a
-            node of the same `fast_start`.
+            a GPU pool's `fast_start`.
 
         user_data: What the image is told at boot, beside what Karpenter and this package tell it: for AL2023 a MIME document,
             a NodeConfig or a shell script, for AL2 a MIME document or a shell script, for Bottlerocket TOML.
@@ -253,26 +220,15 @@ class GpuPool:
     """
 
     name: DnsLabel
-    gpu_names: Annotated[Distinct[str], _known(gpus.GPU_NAMES, "an NVIDIA GPU that EC2 offers")] = default(())
-    instance_families: Annotated[Distinct[str], _known(gpus.FAMILIES, "a family with NVIDIA GPUs")] = default(())
-    instance_types: Annotated[Distinct[str], _known(gpus.BY_NAME, "an instance type with NVIDIA GPUs")] = default(())
-    gpu_counts: Distinct[Annotated[int, Field(ge=1)]] = default(())
     architecture: Architecture = "amd64"
     capacity_types: Annotated[Distinct[CapacityType], Field(min_length=1)] = default((SPOT, ON_DEMAND))
-    reservations: Many[Reservation] = default(())
-    reserve: Many[NewReservation] = default(())
     zones: Distinct[str] = default(())
-    gpu_limit: Annotated[int | None, Field(ge=0, le=100_000)] = None
-    hourly_limit_usd: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = None
     weight: Annotated[int | None, Field(ge=1, le=100)] = None
-    sharing: AnySharing | None = None
     labels: Mapping[LabelKey, LabelValue] = field(default_factory=dict)
     taints: Many[Taint] = default(())
     ami: Ami = AmiAlias(alias=DEFAULT_AMI_ALIAS)
     root_volume: RootVolume = RootVolume()
     instance_store_policy: InstanceStorePolicy | None = None
-    fast_start: bool = False
-    image_snapshot: str | None = None
     user_data: Annotated[str | None, Field(min_length=1)] = None
     http_put_response_hop_limit: Annotated[int, Field(ge=1, le=64)] = 1
     consolidation_policy: ConsolidationPolicy = "WhenEmpty"
@@ -290,6 +246,174 @@ class GpuPool:
     def check(self) -> Iterator[Fault]:
         yield from self._reserved_names()
         yield from self._node_faults()
+        if self.expire_after == timedelta(0):
+            yield Fault("expire_after", "0s would end every node as soon as it exists; give an age, or 'Never'")
+
+    @property
+    def own_taints(self) -> tuple[Mapping[str, str], ...]:
+        """What every such pool is tainted with."""
+        return ()
+
+    @property
+    def own_spec(self) -> Mapping[tuple[str, ...], str]:
+        """What else of its NodePool follows from its settings, and which."""
+        return {}
+
+    @property
+    def type_names(self) -> frozenset[str] | None:
+        """The instance types it may launch; None where they are not listed."""
+        return None
+
+    @property
+    def placed(self) -> tuple[tuple[str, str], ...]:
+        """Every zone that the pool names, each behind the setting that does."""
+        return tuple(("zones", zone) for zone in self.zones)
+
+    @property
+    def of_a_region(self) -> Mapping[str, str]:
+        """What only one region has, by the setting that names it."""
+        return {"zones": ", ".join(self.zones), "subnet_ids": ", ".join(self.subnet_ids)}
+
+    @property
+    def disk(self) -> RootVolume:
+        """The disk for images."""
+        return self.root_volume
+
+    @property
+    def storage_policy(self) -> InstanceStorePolicy | None:
+        """What the instance's NVMe is for."""
+        return self.instance_store_policy
+
+    @property
+    def worst_case_usd_per_hour(self) -> float | None:
+        """What it costs in an hour when it is full; None where that is not known."""
+        return None
+
+    @property
+    def user_data_of_settings(self) -> Mapping[str, object]:
+        """The settings that write user data, too."""
+        return {}
+
+    def _node_faults(self) -> Iterator[Fault]:
+        for subnet in self.subnet_ids:
+            if not is_ec2_id("subnet", subnet):
+                yield Fault(
+                    "subnet_ids", f"{subnet!r} is not the id of a subnet; ids look like subnet-0123456789abcdef0"
+                )
+        if self.kubelet.pods_per_core is not None and self.ami.family == "Bottlerocket":
+            yield Fault("kubelet.pods_per_core", "is not taken by Bottlerocket; use kubelet.max_pods")
+        if self.user_data is not None:
+            own = user_data_faults(self.user_data, self.ami.family, self.user_data_of_settings)
+            yield from (fault.under("user_data") for fault in own)
+        yield from (fault.under("class_spec") for fault in rest.class_faults(self.class_spec))
+        yield from (fault.under("pool_spec") for fault in rest.pool_faults(self.pool_spec, self.own_spec))
+
+    def _reserved_names(self) -> Iterator[Fault]:
+        for key in self.labels:
+            domain = key.rpartition("/")[0]
+            if domain.endswith(("karpenter.sh", "karpenter.k8s.aws")) or key in _OUR_LABELS:
+                yield Fault("labels", f"{key!r} belongs to Karpenter or to this package; use a key of your own")
+            elif key in _FIXED_LABELS:
+                yield from self._label_faults(key)
+        seen = {(own["key"], own["effect"]) for own in self.own_taints}
+        taints = [("taints", taint) for taint in self.taints]
+        for where, taint in [*taints, *(("startup_taints", taint) for taint in self.startup_taints)]:
+            if (taint.key, taint.effect) in seen:
+                yield Fault(
+                    where,
+                    f"{taint.key}:{taint.effect} is set already, and Karpenter refuses a pool with the same key and "
+                    "effect twice; leave one out",
+                )
+            seen.add((taint.key, taint.effect))
+        yield from tag_faults(self.tags)
+
+    def _label_faults(self, key: str) -> Iterator[Fault]:
+        """A label is a requirement too, and one that contradicts those of the pool leaves nothing to launch."""
+        ruled: dict[str, tuple[Collection[str], str]] = {
+            "architecture": ({self.architecture}, f"architecture {self.architecture}"),
+            "types": (
+                {self.labels[key]} if self.type_names is None else self.type_names,
+                "the instance types that the pool may launch",
+            ),
+            "linux": ({"linux"}, "the pool's nodes, which run Linux"),
+            "windows": (set(), "the pool's nodes, which run Linux"),
+        }
+        fits, other = ruled[_FIXED_LABELS[key]]
+        if self.labels[key] not in fits:
+            yield Fault(
+                "labels",
+                f"{key}={self.labels[key]} contradicts {other}, so that nothing could ever launch; leave the label out",
+            )
+
+
+@setting
+class GpuPool(Pool):
+    """A NodePool of NVIDIA GPU instances and the EC2NodeClass under it, both of one name.
+
+    What Karpenter may launch is what meets every one of `gpu_names`, `instance_families`, `instance_types`,
+    `gpu_counts`, `architecture`, `capacity_types` and `zones`; at least one of the first three is needed, and one of
+    the two ceilings.
+
+    Args:
+        gpu_names: Karpenter's names: t4, a10g, l4, l40s, h100 and so on. Default: any.
+
+        instance_families: g4dn, g6, p5 and so on. Default: any.
+
+        instance_types: g4dn.xlarge and so on. Default: any.
+
+        gpu_counts: GPUs a node may have, each listed. Default: any number from 1.
+
+        reservations: Reservations that exist and that the pool may use, each by its id, or several by their tags.
+
+        reserve: Reservations that the stack makes for the pool, billed from then on.
+
+        gpu_limit: The most GPUs the pool may hold, whole ones also where they are shared. Karpenter checks it before a launch, so launches made at the
+            same moment can exceed it by an instance or so. 0 retires the pool: nothing new is launched, and what runs
+            finishes.
+
+        hourly_limit_usd: The most the pool may cost in an hour at the catalogue's on-demand price of us-east-1. It
+            becomes a GPU limit by the dearest GPU the pool may launch, so it holds for any mix. With both, the
+            smaller counts.
+
+        sharing: How several pods share each GPU (Karpenter 1.7). Default: a GPU is one pod's.
+
+        fast_start: Pull and unpack the layers of an image in parallel (AL2023 from v20260512, Bottlerocket from 1.44), onto
+            the instance's NVMe where a type has it, else onto a volume of 600 MiB a second, unless `root_volume` says more or
+            less.
+
+        image_snapshot: Snapshot with images in it, from which the volume for images begins; Bottlerocket alone. Make it on a
+            node of the same `fast_start`.
+
+    The rest is [every pool](#pool)'s.
+    """
+
+    gpu_names: Annotated[Distinct[str], _known(gpus.GPU_NAMES, "an NVIDIA GPU that EC2 offers")] = default(())
+    instance_families: Annotated[Distinct[str], _known(gpus.FAMILIES, "a family with NVIDIA GPUs")] = default(())
+    instance_types: Annotated[Distinct[str], _known(gpus.BY_NAME, "an instance type with NVIDIA GPUs")] = default(())
+    gpu_counts: Distinct[Annotated[int, Field(ge=1)]] = default(())
+    reservations: Many[Reservation] = default(())
+    reserve: Many[NewReservation] = default(())
+    gpu_limit: Annotated[int | None, Field(ge=0, le=100_000)] = None
+    hourly_limit_usd: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = None
+    sharing: AnySharing | None = None
+    fast_start: bool = False
+    image_snapshot: str | None = None
+
+    if TYPE_CHECKING:
+        # Of settings that take more than they hold, mypy knows in a subclass only what they take.
+        capacity_types: Distinct[CapacityType] = default(())
+        zones: Distinct[str] = default(())
+        taints: Many[Taint] = default(())
+        startup_taints: Many[Taint] = default(())
+        subnet_ids: Distinct[str] = default(())
+        budgets: Many[Budget] = default(())
+        consolidate_after: DurationOrNever = default(timedelta(minutes=1))
+        expire_after: DurationOrNever = default(NEVER)
+        termination_grace_period: OptionalDuration = default(None)
+
+    def check(self) -> Iterator[Fault]:
+        yield from Pool.check(self)
+        yield from self._start_faults()
         if not (self.gpu_names or self.instance_families or self.instance_types):
             yield Fault("", "selects no GPU type; give gpu_names, instance_families or instance_types")
         elif self.types:
@@ -299,8 +423,6 @@ class GpuPool:
         else:
             yield Fault("", f"no instance type is left that meets {self._constraints}; loosen one of them")
         yield from reservations.faults(self)
-        if self.expire_after == timedelta(0):
-            yield Fault("expire_after", "0s would end every node as soon as it exists; give an age, or 'Never'")
         if not self.has_ceiling:
             yield Fault("", "has no ceiling, so one wrong workload could launch without end; give gpu_limit, or "
                         "hourly_limit_usd")  # fmt: skip
@@ -315,6 +437,18 @@ class GpuPool:
         """
         named = {*self.instance_families, *self.instance_types}
         return tuple(i for i in self._candidates if not i.is_fractional or named & {i.family, i.name})
+
+    @property
+    def own_taints(self) -> tuple[Mapping[str, str], ...]:
+        return (labels.GPU_TAINT,)
+
+    @property
+    def type_names(self) -> frozenset[str] | None:
+        return frozenset(i.name for i in self.types)
+
+    @property
+    def user_data_of_settings(self) -> Mapping[str, object]:
+        return {"sharing": self.sharing, "fast_start": self.fast_start}
 
     @property
     def has_fractional_types(self) -> bool:
@@ -339,10 +473,16 @@ class GpuPool:
     @property
     def placed(self) -> tuple[tuple[str, str], ...]:
         """Every zone that the pool names, each behind the setting that does."""
-        return (
-            *(("zones", zone) for zone in self.zones),
-            *(("reserve", made.zone) for made in self.reserve),
-        )
+        return (*super().placed, *(("reserve", made.zone) for made in self.reserve))
+
+    @property
+    def of_a_region(self) -> Mapping[str, str]:
+        return {
+            **super().of_a_region,
+            "reservations": ", ".join(one.id for one in self.reservations if isinstance(one, ReservationById)),
+            "reserve": ", ".join(made.zone for made in self.reserve),
+            "image_snapshot": self.image_snapshot or "",
+        }
 
     @property
     def effective_gpu_limit(self) -> int:
@@ -446,22 +586,6 @@ class GpuPool:
                 "choose smaller instances",
             )
 
-    def _node_faults(self) -> Iterator[Fault]:
-        for subnet in self.subnet_ids:
-            if not is_ec2_id("subnet", subnet):
-                yield Fault(
-                    "subnet_ids", f"{subnet!r} is not the id of a subnet; ids look like subnet-0123456789abcdef0"
-                )
-        yield from self._start_faults()
-        if self.kubelet.pods_per_core is not None and self.ami.family == "Bottlerocket":
-            yield Fault("kubelet.pods_per_core", "is not taken by Bottlerocket; use kubelet.max_pods")
-        if self.user_data is not None:
-            given = {"sharing": self.sharing, "fast_start": self.fast_start}
-            own = user_data_faults(self.user_data, self.ami.family, given)
-            yield from (fault.under("user_data") for fault in own)
-        yield from (fault.under("class_spec") for fault in rest.class_faults(self.class_spec))
-        yield from (fault.under("pool_spec") for fault in rest.pool_faults(self.pool_spec))
-
     def _start_faults(self) -> Iterator[Fault]:
         # What nodeadm needs to pull in parallel. Source: amazon-eks-ami nodeadm/internal/containerd/config.go, UseSOCISnapshotter.
         small = [i.name for i in self.types if i.vcpus < 4 or i.memory_gib < 8]
@@ -490,40 +614,6 @@ class GpuPool:
                 where,
                 f"{self.image_snapshot} would be read by nobody: with instance_store_policy images are on the instance's NVMe; "
                 "leave one out",
-            )
-
-    def _reserved_names(self) -> Iterator[Fault]:
-        for key in self.labels:
-            domain = key.rpartition("/")[0]
-            if domain.endswith(("karpenter.sh", "karpenter.k8s.aws")) or key in _OUR_LABELS:
-                yield Fault("labels", f"{key!r} belongs to Karpenter or to this package; use a key of your own")
-            elif key in _FIXED_LABELS:
-                yield from self._label_faults(key)
-        seen = {(labels.GPU_TAINT["key"], labels.GPU_TAINT["effect"])}
-        taints = [("taints", taint) for taint in self.taints]
-        for where, taint in [*taints, *(("startup_taints", taint) for taint in self.startup_taints)]:
-            if (taint.key, taint.effect) in seen:
-                yield Fault(
-                    where,
-                    f"{taint.key}:{taint.effect} is set already, and Karpenter refuses a pool with the same key and "
-                    "effect twice; leave one out",
-                )
-            seen.add((taint.key, taint.effect))
-        yield from tag_faults(self.tags)
-
-    def _label_faults(self, key: str) -> Iterator[Fault]:
-        """A label is a requirement too, and one that contradicts those of the pool leaves nothing to launch."""
-        ruled: dict[str, tuple[set[str], str]] = {
-            "architecture": ({self.architecture}, f"architecture {self.architecture}"),
-            "types": ({i.name for i in self.types}, "the instance types that the pool may launch"),
-            "linux": ({"linux"}, "the pool's nodes, which run Linux"),
-            "windows": (set(), "the pool's nodes, which run Linux"),
-        }
-        fits, other = ruled[_FIXED_LABELS[key]]
-        if self.labels[key] not in fits:
-            yield Fault(
-                "labels",
-                f"{key}={self.labels[key]} contradicts {other}, so that nothing could ever launch; leave the label out",
             )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
+from types import MappingProxyType
 from typing import Any, Final
 
 from karpenter_gpu import labels
@@ -68,10 +69,10 @@ def class_faults(spec: Mapping[str, Any]) -> Iterator[Fault]:
     yield from _owned_faults(spec, CLASS_OWNED)
 
 
-def pool_faults(spec: Mapping[str, Any]) -> Iterator[Fault]:
+def pool_faults(spec: Mapping[str, Any], own: Mapping[_Path, str] = MappingProxyType({})) -> Iterator[Fault]:
     """What may not stand in the rest of a NodePool's spec."""
     yield from document_faults(spec)
-    yield from _owned_faults(spec, {**POOL_OWNED, REQUIREMENTS: ""})
+    yield from _owned_faults(spec, {**POOL_OWNED, **own, REQUIREMENTS: ""})
 
 
 def _owned_faults(value: Any, owned: Mapping[_Path, str], path: _Path = ()) -> Iterator[Fault]:

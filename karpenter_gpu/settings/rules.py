@@ -24,8 +24,8 @@ from karpenter_gpu.settings.device_plugin import DevicePlugin
 from karpenter_gpu.settings.existing import ExistingCluster
 from karpenter_gpu.settings.health import Health, Metrics
 from karpenter_gpu.settings.karpenter import POD_IDENTITY, KarpenterSettings, role_name_faults
-from karpenter_gpu.settings.pool import GpuPool
-from karpenter_gpu.settings.reservations import ReservationById, ReservationsByTags
+from karpenter_gpu.settings.pool import GpuPool, Pool
+from karpenter_gpu.settings.reservations import ReservationsByTags
 from karpenter_gpu.settings.sharing import Sharing
 from karpenter_gpu.versions import Minor, Version
 
@@ -152,14 +152,19 @@ def role_names_fit(cluster_name: str, karpenter: KarpenterSettings) -> Iterator[
         )
 
 
-def pool_fits(pool: GpuPool, kubernetes: Minor, karpenter: KarpenterSettings, region: str | None) -> Iterator[Fault]:
+def pool_fits(pool: Pool, kubernetes: Minor, karpenter: KarpenterSettings, region: str | None) -> Iterator[Fault]:
     """What one pool demands of the versions and the region, under `pools.<name>`."""
-    for rule in (_ami_fits, _gates_open, _sharing_fits, _start_fits, _fields_exist, _reservations_exist):
-        yield from (fault.under(f"pools.{pool.name}") for fault in rule(pool, kubernetes, karpenter.release, karpenter))
-    yield from (fault.under(f"pools.{pool.name}") for fault in _region_is_known(pool, region))
+    rules = [rule(pool, kubernetes, karpenter.release, karpenter) for rule in (_ami_fits, _gates_open, _fields_exist)]
+    if isinstance(pool, GpuPool):
+        rules += [
+            rule(pool, kubernetes, karpenter.release, karpenter)
+            for rule in (_nvidia_image_fits, _sharing_fits, _start_fits, _reservations_exist)
+        ]
+    for found in (*rules, _region_is_known(pool, region)):
+        yield from (fault.under(f"pools.{pool.name}") for fault in found)
 
 
-def _ami_fits(pool: GpuPool, kubernetes: Minor, release: Version, _: KarpenterSettings) -> Iterator[Fault]:
+def _ami_fits(pool: Pool, kubernetes: Minor, _: Version, __: KarpenterSettings) -> Iterator[Fault]:
     ami = pool.ami
     if ami.family == "AL2" and kubernetes > compat.AL2_LAST_KUBERNETES:
         yield Fault(
@@ -170,6 +175,13 @@ def _ami_fits(pool: GpuPool, kubernetes: Minor, release: Version, _: KarpenterSe
         return
     if isinstance(ami, AmiParameter):
         yield from _parameter_fits(pool, ami, kubernetes)
+    if isinstance(ami, AmiAlias):
+        yield from _release_exists(pool, ami, kubernetes)
+
+
+def _nvidia_image_fits(pool: GpuPool, _: Minor, release: Version, __: KarpenterSettings) -> Iterator[Fault]:
+    """Which alias leads to an image for the pool's GPUs."""
+    ami = pool.ami
     if not isinstance(ami, AmiAlias):
         return
     if ami.alias_family == "al2023" and release in compat.SWAPPED_AL2023_ALIAS:
@@ -195,16 +207,15 @@ def _ami_fits(pool: GpuPool, kubernetes: Minor, release: Version, _: KarpenterSe
             f"{ami.alias} loads a kernel module with which the GPU of {g7[0]} does not work; use al2023@"
             f"{compat.G7_FIRST_AMI} or later, or leave g7 out",
         )
-    yield from _release_exists(pool, ami, kubernetes)
 
 
-def _parameter_fits(pool: GpuPool, ami: AmiParameter, kubernetes: Minor) -> Iterator[Fault]:
+def _parameter_fits(pool: Pool, ami: AmiParameter, kubernetes: Minor) -> Iterator[Fault]:
     """The names of AWS's own parameters say what their images are for."""
     image = ami.public_image
     if image is None:
         return
     where, named = "ami.ssm_parameter", f"{ami.ssm_parameter} is of the image"
-    if not image.has_nvidia:
+    if isinstance(pool, GpuPool) and not image.has_nvidia:
         yield Fault(
             where, f"{named} {image.variant!r}, which has no driver for the pool's NVIDIA GPUs; use that for NVIDIA"
         )
@@ -222,11 +233,15 @@ def _parameter_fits(pool: GpuPool, ami: AmiParameter, kubernetes: Minor) -> Iter
 _KUBELET_MAY_BE_OLDER: Final = 3
 
 
-def _release_exists(pool: GpuPool, ami: AmiAlias, kubernetes: Minor) -> Iterator[Fault]:
+def _release_exists(pool: Pool, ami: AmiAlias, kubernetes: Minor) -> Iterator[Fault]:
     rows = compat.AMI_RELEASES.get(ami.alias_family, {})
     if not rows or kubernetes not in compat.KUBERNETES:
         return
     row = rows.get(kubernetes)
+    if not isinstance(pool, GpuPool):
+        # Images without a driver came before those with one.
+        yield from _dated_release_exists(pool, ami, kubernetes, "", row.last if row else None)
+        return
     first = None if row is None else row.first_arm64 if pool.architecture == "arm64" else row.first
     if first is None and kubernetes <= max(rows):
         yield Fault(
@@ -239,7 +254,7 @@ def _release_exists(pool: GpuPool, ami: AmiAlias, kubernetes: Minor) -> Iterator
 
 
 def _dated_release_exists(
-    pool: GpuPool, ami: AmiAlias, kubernetes: Minor, first: str | None, last: str | None
+    pool: Pool, ami: AmiAlias, kubernetes: Minor, first: str | None, last: str | None
 ) -> Iterator[Fault]:
     known = ami.release in {*compat.AMI_RELEASES_SEEN, *compat.AMI_TAGS_WITHOUT_RELEASE}
     if first is None and ami.release <= compat.NEWEST_AMI_SEEN:
@@ -262,7 +277,7 @@ def _dated_release_exists(
     yield Fault("ami.alias", f"{ami.alias} {why}")
 
 
-def _gates_open(pool: GpuPool, _: Minor, __: Version, karpenter: KarpenterSettings) -> Iterator[Fault]:
+def _gates_open(pool: Pool, _: Minor, __: Version, karpenter: KarpenterSettings) -> Iterator[Fault]:
     for need in gates.needs(pool):
         yield from gates.faults(need, karpenter)
 
@@ -312,9 +327,11 @@ def _start_fits(pool: GpuPool, _: Minor, __: Version, ___: KarpenterSettings) ->
         )
 
 
-def plugin_can_share(pools: Iterable[GpuPool], plugin: DevicePlugin) -> Iterator[Fault]:
+def plugin_can_share(pools: Iterable[Pool], plugin: DevicePlugin) -> Iterator[Fault]:
     """Where another plugin runs, it is that which would have to share."""
     for pool in pools:
+        if not isinstance(pool, GpuPool):
+            continue
         if pool.sharing is not None and pool.ami.family != "Bottlerocket" and not plugin.enabled:
             yield Fault(
                 f"pools.{pool.name}.sharing",
@@ -339,7 +356,7 @@ def _reservations_exist(pool: GpuPool, _: Minor, release: Version, __: Karpenter
             yield Fault("reserve.until", f"{made.until} has passed; give a later time, or leave the reservation out")
 
 
-def _fields_exist(pool: GpuPool, _: Minor, release: Version, __: KarpenterSettings) -> Iterator[Fault]:
+def _fields_exist(pool: Pool, _: Minor, release: Version, __: KarpenterSettings) -> Iterator[Fault]:
     if pool.consolidation_policy == "Balanced" and release.line < compat.BALANCED_SINCE:
         yield Fault(
             "consolidation_policy",
@@ -376,14 +393,8 @@ def _fields_exist(pool: GpuPool, _: Minor, release: Version, __: KarpenterSettin
 _OPEN_DOMAINS = ("node.kubernetes.io", "node-restriction.kubernetes.io")
 
 
-def _region_is_known(pool: GpuPool, region: str | None) -> Iterator[Fault]:
-    bound = {
-        "zones": ", ".join(pool.zones),
-        "reservations": ", ".join(one.id for one in pool.reservations if isinstance(one, ReservationById)),
-        "reserve": ", ".join(made.zone for made in pool.reserve),
-        "subnet_ids": ", ".join(pool.subnet_ids),
-        "image_snapshot": pool.image_snapshot or "",
-    }
+def _region_is_known(pool: Pool, region: str | None) -> Iterator[Fault]:
+    bound = dict(pool.of_a_region)
     if isinstance(pool.ami, AmiIds):
         bound["ami.ami_ids"] = ", ".join(pool.ami.ami_ids)
     yield from _of_one_region(bound, region)
@@ -434,7 +445,7 @@ def zone_count(network: NewVpc, region: str | None) -> int:
     return len(network.availability_zones) or (2 if region in compat.TWO_ZONE_REGIONS else 3)
 
 
-def pools_reach_the_network(pools: Iterable[GpuPool], cluster: NewCluster) -> Iterator[Fault]:
+def pools_reach_the_network(pools: Iterable[Pool], cluster: NewCluster) -> Iterator[Fault]:
     """Nodes go where the VPC has subnets."""
     there = cluster.network.availability_zones
     for pool in pools:
@@ -454,7 +465,7 @@ def pools_reach_the_network(pools: Iterable[GpuPool], cluster: NewCluster) -> It
                 )
 
 
-def pool_names_differ(pools: Iterable[GpuPool]) -> Iterator[Fault]:
+def pool_names_differ(pools: Iterable[Pool]) -> Iterator[Fault]:
     """A pool's name is the name of its Kubernetes objects."""
     for name, times in Counter(pool.name for pool in pools).items():
         if times > 1:
@@ -725,7 +736,7 @@ def karpenter_warnings(karpenter: KarpenterSettings) -> Iterator[tuple[str, str]
         )
 
 
-def _release_warnings(pool: GpuPool, ami: AmiAlias) -> Iterator[tuple[str, str]]:
+def _release_warnings(pool: Pool, ami: AmiAlias) -> Iterator[tuple[str, str]]:
     """What a person should know of a release that may not exist, or not stay."""
     if ami.release == "latest":
         yield (
@@ -780,9 +791,10 @@ def _reservation_warnings(pool: GpuPool) -> Iterator[tuple[str, str]]:
         )
 
 
-def pool_warnings(pool: GpuPool) -> Iterator[tuple[str, str]]:
+def pool_warnings(pool: Pool) -> Iterator[tuple[str, str]]:
     """What a person should know of a pool that is allowed all the same."""
-    yield from _reservation_warnings(pool)
+    if isinstance(pool, GpuPool):
+        yield from _reservation_warnings(pool)
     ami = pool.ami
     if ami.family == "AL2":
         yield (
@@ -791,13 +803,13 @@ def pool_warnings(pool: GpuPool) -> Iterator[tuple[str, str]]:
         )
     if isinstance(ami, AmiAlias):
         yield from _release_warnings(pool, ami)
-    elif pool.fast_start:
+    elif isinstance(pool, GpuPool) and pool.fast_start:
         first = f"al2023@{compat.AL2023_FAST_START_SINCE}, or Bottlerocket {compat.BOTTLEROCKET_FAST_START_SINCE}"
         yield (
             f"{pool.name}-fast-start",
             f"pool {pool.name!r}: fast_start keeps every pod from starting on an image older than {first}; check yours",
         )
-    if pool.root_volume.size_gib < 100 and pool.storage_policy is None:
+    if isinstance(pool, GpuPool) and pool.root_volume.size_gib < 100 and pool.storage_policy is None:
         yield (
             f"{pool.name}-disk",
             (

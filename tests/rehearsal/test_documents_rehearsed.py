@@ -73,7 +73,9 @@ def install(kube, version):
 
 
 def established(crd):
-    return any(one["type"] == "Established" and one["status"] == "True" for one in crd["status"].get("conditions") or [])
+    return any(
+        one["type"] == "Established" and one["status"] == "True" for one in crd["status"].get("conditions") or []
+    )
 
 
 def wait(look, seconds=30):

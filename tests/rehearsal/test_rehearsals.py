@@ -145,7 +145,9 @@ def test_behind_a_spot_pool_without_capacity_an_on_demand_pool_steps_in(tmp_path
     result = rehearse(folder, Quiet(), stories("pools", "interruption"))
     assert result.passed
     assert result.left == ()
-    assert "without spot capacity, the pod runs on pool steady" in [moment.what for moment in result.moments]
+    seen = [moment.what for moment in result.moments]
+    assert "without spot capacity, the pod runs on pool steady" in seen
+    assert "a pod that asks for no GPU and tolerates nothing runs on pool services" in seen
 
 
 @pytest.mark.parametrize("fault", BROKEN)

@@ -70,6 +70,7 @@ PATHS = [
         )
     ),
     *(f"pools.inference.sharing.{name}" for name in ("strategy", "replicas", "mig_profile")),
+    *(f"pools.web.{field.name}" for field in dataclasses.fields(karpenter_gpu.CpuPool)),
     "cluster.addon_values.vpc-cni",
     *(f"pools.inference.budgets.0.{field.name}" for field in dataclasses.fields(karpenter_gpu.Budget)),
     *(
@@ -123,7 +124,8 @@ SMALL = {
             "taints": [{"key": "a"}],
             "budgets": [{"nodes": "1"}],
             "ami": {"alias": "al2023@v20260714"},
-        }
+        },
+        {"name": "web", "vcpu_limit": 8},
     ],
 }
 
@@ -135,7 +137,7 @@ def sentences(path, value):
     except InvalidSettings as error:
         return [fault.problem for fault in error.faults]
     for pool in made.pools:
-        _ = pool.worst_case_usd_per_hour, pool.types
+        _ = pool.worst_case_usd_per_hour, pool.type_names
     warnings = (*made.warnings(), *(one for pool in made.pools for one in rules.pool_warnings(pool)))
     return [warning for _, warning in warnings]
 

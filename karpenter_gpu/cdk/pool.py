@@ -1,4 +1,4 @@
-"""One GPU pool on the cluster: EC2NodeClass, NodePool, and the overlays for GPUs that EC2 counts otherwise."""
+"""One pool on the cluster: EC2NodeClass, NodePool, and the overlays for GPUs that EC2 counts otherwise."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from karpenter_gpu.cdk.target import Target, path_of
 from karpenter_gpu.manifests.node_class import ec2_node_class
 from karpenter_gpu.manifests.node_overlay import node_overlays
 from karpenter_gpu.manifests.node_pool import node_pool
-from karpenter_gpu.settings import AmiParameter, GpuPool, NewReservation, rules
+from karpenter_gpu.settings import AmiParameter, GpuPool, NewReservation, Pool, rules
 
 
-class GpuPoolManifests(Construct):
+class PoolManifests(Construct):
     """The Kubernetes objects of one pool.
 
     Args:
@@ -48,7 +48,7 @@ class GpuPoolManifests(Construct):
         scope: Construct,
         id: str,
         *,
-        pool: GpuPool,
+        pool: Pool,
         cluster: Target,
         role_name: str,
         subnet_terms: Sequence[dict[str, Any]],
@@ -62,19 +62,15 @@ class GpuPoolManifests(Construct):
         super().__init__(scope, id)
         for about, warning in rules.pool_warnings(pool):
             Validations.of(self).add_warning(f"karpenter-gpu:{about}", warning)
-        parameter_ami_id = None
-        if isinstance(pool.ami, AmiParameter):
-            parameter_ami_id = ssm.StringParameter.value_for_typed_string_parameter_v2(
-                self, pool.ami.ssm_parameter, ssm.ParameterValueType.AWS_EC2_IMAGE_ID
-            )
-        self.reservations = [self._reservation(made, pool.name, cluster.name) for made in pool.reserve]
+        reserve = pool.reserve if isinstance(pool, GpuPool) else ()
+        self.reservations = [self._reservation(made, pool.name, cluster.name) for made in reserve]
         documents = {
             "NodeClass": ec2_node_class(
                 pool,
                 role=role_name,
                 subnets=subnet_terms,
                 security_groups=security_group_terms,
-                parameter_ami_id=parameter_ami_id,
+                parameter_ami_id=self._parameter_ami_id(pool.ami) if isinstance(pool.ami, AmiParameter) else None,
                 instance_profile=instance_profile,
                 volume_key_arn=volume_key_arn,
                 made_reservations=[made.ref for made in self.reservations],
@@ -94,6 +90,11 @@ class GpuPoolManifests(Construct):
         for overlay in map(made.__getitem__, overlays):
             overlay.node.add_dependency(self.node_class)
             self.node_pool.node.add_dependency(overlay)
+
+    def _parameter_ami_id(self, ami: AmiParameter) -> str:
+        return ssm.StringParameter.value_for_typed_string_parameter_v2(
+            self, ami.ssm_parameter, ssm.ParameterValueType.AWS_EC2_IMAGE_ID
+        )
 
     def _reservation(self, made: NewReservation, pool: str, cluster: str) -> ec2.CfnCapacityReservation:
         """One reservation, named by what cannot be changed of it: any other order of the list leaves it alone.
