@@ -7,9 +7,7 @@ import sys
 import pytest
 
 from eks_rehearsal.rehearse import rehearse
-from eks_rehearsal.result import FAILED
 from tests.forms import EXAMPLES
-from tests.rehearsal.broken import broken, replaced
 from tests.rehearsal.test_rehearsals import Quiet, stories
 
 pytestmark = pytest.mark.rehearsal
@@ -41,21 +39,3 @@ def test_reservations_are_used_first_and_end_without_harm(reserved):
     ):
         assert said in seen
     assert (result.left, result.unknown) == ((), ())
-
-
-# What is broken; how; and the words that the story's reason must have.
-BROKEN = {
-    "the pool selects another reservation": (
-        replaced(lambda name, _: "trainingNodeClass" in name, "cr-0123456789abcdef0", "cr-0"),
-        ("Karpenter to find a reservation of pool training",),
-    ),
-}
-
-
-@pytest.mark.parametrize("fault", BROKEN)
-def test_what_is_broken_fails_and_says_why(reserved, tmp_path, fault):
-    change, words = BROKEN[fault]
-    result = rehearse(broken(reserved, change, tmp_path / "cdk.out"), Quiet(), stories("reserved"))
-    (failure,) = [one for one in result.outcomes if one.verdict == FAILED]
-    assert failure.name == "reserved"
-    assert [word for word in words if word not in failure.reason] == [], failure.reason
