@@ -24,7 +24,8 @@ CLUSTER_V1 = "Custom::AWSCDK-EKS-Cluster"
 # Of a network, named in a template as only what was there before it is.
 NETWORK_ID = re.compile(r"\b(vpc|subnet|sg)-[0-9a-f]{8,17}\b")
 PRINCIPAL = re.compile(
-    r"arn:[\w-]+:iam::(?P<account>\d{12}):(?P<kind>role|user)(?P<path>/(?:[\w+=,.@-]+/)*)(?P<name>[\w+=,.@-]+)"
+    # Where a template joins an ARN, its beginning is a text of its own.
+    r"(?:arn:[\w-]+)?:iam::(?P<account>\d{12}):(?P<kind>role|user|policy)(?P<path>/(?:[\w+=,.@-]+/)*)(?P<name>[\w+=,.@-]+)"
 )
 BOOTSTRAPPED = re.compile(r"^/cdk-bootstrap/(?P<qualifier>[^/]+)/version$")
 DEFAULT_QUALIFIER = "hnb659fds"
@@ -208,8 +209,9 @@ class Assembly:
 
     @property
     def principals(self) -> tuple[re.Match[str], ...]:
-        """The roles and users that its templates name by ARN and do not make, as PRINCIPAL matches them."""
-        made = {props.get("RoleName") for stack in self.stacks for props in stack.resources("AWS::IAM::Role")}
+        """The roles, users and policies that its templates name by ARN and do not make, as PRINCIPAL matches them."""
+        names = (("AWS::IAM::Role", "RoleName"), ("AWS::IAM::ManagedPolicy", "ManagedPolicyName"))
+        made = {props.get(name) for stack in self.stacks for kind, name in names for props in stack.resources(kind)}
         found = {
             text: PRINCIPAL.fullmatch(text)
             for stack in self.stacks

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from rich.console import Console
@@ -86,15 +86,24 @@ def command(
     authorize: Annotated[
         bool,
         typer.Option(
-            help="Decide the calls of roles by their policies, as far as the emulated AWS knows what they ask for."
+            help="Decide the calls of roles and users by their policies, boundaries and service control policies, as IAM does."
         ),
-    ] = False,
+    ] = True,
     scp: Annotated[
         list[Path] | None,
         typer.Option(
-            help="A service control policy, as JSON; may be given more than once. Those that allow nothing stand beside FullAWSAccess. Turns --authorize on."
+            help="A service control policy, as JSON; may be given more than once. Those that allow nothing stand beside FullAWSAccess."
         ),
     ] = None,
+    policy: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A policy of the account that templates name, a permissions boundary say: its JSON, in a file of its name; may be given more than once."
+        ),
+    ] = None,
+    spread: Annotated[
+        float, typer.Option(help="For how many seconds a change of policies does not count yet.", min=0)
+    ] = 0.0,
     report_to: Annotated[Path, typer.Option("--report", help="Where the report goes.")] = Path("rehearsal.html"),
 ) -> None:
     """Deploy a stack on this machine, with the real Karpenter and an emulated AWS, and play the GPU story on it."""
@@ -106,10 +115,8 @@ def command(
     passed = True
     try:
         folders = chosen(assembly, stage_of_app or [])
-        controls = [_control(path) for path in scp or []]
-        options = Options(
-            stories=_chosen(story or []), keep=keep, port=port, authorize=authorize or bool(controls), controls=controls
-        )
+        iam = _Iam(authorize, scp or [], policy or [], spread)
+        options = Options(stories=_chosen(story or []), keep=keep, port=port, **iam.options())
         _check_writable(report_to)
         for stage, folder in folders.items():
             path = report_to.with_stem(f"{report_to.stem}-{stage}") if len(folders) > 1 else report_to
@@ -145,8 +152,28 @@ def _chosen(names: list[str]) -> list[Story | DestroyStory]:
     return [known[one] for matches in found.values() for one in matches] or list(STORIES)
 
 
-def _control(path: Path) -> Policy:
-    way_out = f"{path} is not a service control policy; --scp takes a policy's JSON"
+class _Iam(NamedTuple):
+    """What the command line says of IAM."""
+
+    authorize: bool
+    controls: list[Path]
+    policies: list[Path]
+    spread: float
+
+    def options(self) -> dict[str, Any]:
+        """As the rehearsal takes them."""
+        if not self.authorize and (self.controls or self.policies or self.spread):
+            raise RehearsalError("--scp, --policy and --spread say what IAM decides; leave out --no-authorize")
+        return {
+            "authorize": self.authorize,
+            "controls": [_policy(path, "service control policy; --scp takes") for path in self.controls],
+            "policies": {path.stem: _policy(path, "policy; --policy takes").document for path in self.policies},
+            "spread": self.spread,
+        }
+
+
+def _policy(path: Path, what: str) -> Policy:
+    way_out = f"{path} is not a {what} a policy's JSON"
     from eks_rehearsal.iam.evaluator import Policy  # noqa: PLC0415 - only where one is given
 
     try:
@@ -276,6 +303,8 @@ class Terminal:
             self.say(escape(f"destroy    {one.seconds:6.1f} s  {', '.join(one.stories)}: {how}; left: {left}"))
         for note in result.notes:
             self.say(f"[yellow]note[/]       {escape(note)}")
+        for sentence in result.permissions.sentences if result.permissions else ("nobody asked: --no-authorize",):
+            self.say(f"IAM        {escape(sentence)}")
         if result.left is not None:
             self.say(f"left in the account: {escape(', '.join(result.left)) or 'nothing but what was there before'}")
         self.say(f"{result.seconds:.0f} s, ${result.dollars:.2f} of GPUs at the catalogue's on-demand prices")

@@ -70,6 +70,11 @@ def why(account: Account, plane: ControlPlane) -> str:
     return ""
 
 
+def denied(account: Account, _: ControlPlane) -> Iterator[str]:
+    """IAM denies a role the same thing again and again; a function asks for so long only that it may come to be allowed."""
+    yield from [said for said, count in list(account.aws.authorization.denied.items()) if count >= OFTEN][:1]
+
+
 def controller(account: Account, plane: ControlPlane) -> Iterator[str]:
     """Karpenter's controller ends by itself, again and again."""
     pods = account.pods.get(plane.name)

@@ -22,6 +22,8 @@ Facts = Mapping[str, Any]
 Client = Callable[[str], Any]
 
 CONFIG_MAP: Final = "CONFIG_MAP"
+NOTHING: Final[Mapping[str, Mapping[str, Any]]] = {}
+ALLOWS_ALL: Final = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 NODE_POLICIES: Final = ("AmazonEKSWorkerNodePolicy", "AmazonEKS_CNI_Policy", "AmazonEC2ContainerRegistryPullOnly")
 START_SECONDS: Final = 180.0
 
@@ -77,17 +79,34 @@ def make(account: Account, facts: Facts) -> None:
         _foreign_entries(kube, facts, partition=account.aws.world.partition, account=account.aws.account)
 
 
-def principals(account: Account, named: Iterable[re.Match[str]]) -> None:
-    """The roles and users of the account that a template names by ARN; anybody in the account may take such a role."""
+def principals(
+    account: Account, named: Iterable[re.Match[str]], policies: Mapping[str, Mapping[str, Any]] = NOTHING
+) -> None:
+    """The roles, users and policies of the account that a template names by ARN; anybody in the account may take such a role.
+
+    Args:
+        account: Whose they are.
+
+        named: As PRINCIPAL matches them.
+
+        policies: What policies say, by their name; one that is not among them allows everything, and the report says so.
+    """
     iam, root = account.aws.client("iam"), account.aws.world.root
     for one in named:
         if one["account"] != account.aws.account:
             continue
-        if one["kind"] == "user":
-            iam.create_user(UserName=one["name"], Path=one["path"])
-            continue
         with contextlib.suppress(iam.exceptions.EntityAlreadyExistsException):
-            iam.create_role(RoleName=one["name"], Path=one["path"], AssumeRolePolicyDocument=_trust({"AWS": root}))
+            if one["kind"] == "user":
+                iam.create_user(UserName=one["name"], Path=one["path"])
+            elif one["kind"] == "role":
+                iam.create_role(RoleName=one["name"], Path=one["path"], AssumeRolePolicyDocument=_trust({"AWS": root}))
+            else:
+                document = json.dumps(policies.get(one["name"], ALLOWS_ALL))
+                iam.create_policy(PolicyName=one["name"], Path=one["path"], PolicyDocument=document)
+                if one["name"] not in policies:
+                    account.notes.append(
+                        f"the policy {one['name']} is your account's, and is taken to allow everything; --policy says what it allows"
+                    )
 
 
 def reservations(account: Account, named: Iterable[NamedReservation]) -> None:

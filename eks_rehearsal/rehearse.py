@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from eks_rehearsal import diagnosis, premade
 from eks_rehearsal.account import Account, CommandResult
@@ -27,7 +27,7 @@ from eks_rehearsal.observer import Observer
 from eks_rehearsal.processes import Processes
 from eks_rehearsal.programs import Programs, Progress, programs
 from eks_rehearsal.programs.toolchain import node
-from eks_rehearsal.result import FAILED, NOT_PLAYED, PASSED, Billed, Destroyed, Outcome, Result
+from eks_rehearsal.result import FAILED, NOT_PLAYED, PASSED, Billed, Destroyed, Outcome, Permissions, Result
 from eks_rehearsal.scene import NAMESPACE, Scene
 from eks_rehearsal.stories import STORIES, DestroyStory, NotPlayed, Story
 from eks_rehearsal.timeline import Moment, Timeline
@@ -62,9 +62,13 @@ class Options:
 
         port: The port of the emulated AWS; a free one when 0.
 
-        authorize: Whether calls of roles are decided by the roles' policies.
+        authorize: Whether calls of roles and users are decided by their policies.
 
         controls: Service control policies, which count where `authorize` is on.
+
+        spread: For how many seconds a change of policies does not count yet.
+
+        policies: What policies of the account say that the templates name, by the policy's name.
 
         cache: Where programs are kept; the person's cache folder when left out.
     """
@@ -72,8 +76,10 @@ class Options:
     stories: Sequence[Story | DestroyStory] = STORIES
     keep: bool = False
     port: int = 0
-    authorize: bool = False
+    authorize: bool = True
     controls: Sequence[Policy] = ()
+    spread: float = 0.0
+    policies: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     cache: Path | None = None
 
 
@@ -125,6 +131,7 @@ class _Run:
     outcomes: list[Outcome] = field(default_factory=list)
     destroyed: list[Destroyed] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
+    denied: Mapping[str, int] = field(default_factory=dict)
 
     def play(self) -> Result:
         self.timeline = Timeline(self.stage.moment)
@@ -140,6 +147,7 @@ class _Run:
                 port=self.options.port,
                 authorize=self.options.authorize,
                 controls=self.options.controls,
+                spread=self.options.spread,
                 heard=self._heard,
             ) as account,
             self._ending(),
@@ -148,6 +156,7 @@ class _Run:
             self._create_existing(account)
             before = self._standing(account)
             with self._following(account):
+                self.denied = account.aws.authorization.denied
                 deployed = self._act("deploy", "cdk deploy", lambda: self._deploy(account))
                 scene = self._stories(account) if deployed else None
                 if self.options.keep and account.clusters:
@@ -156,16 +165,15 @@ class _Run:
                     left = differences(before, self._standing(account, before))
             unknown = [f"{one.service}:{one.action}: {one.reason}" for one in account.aws.unknown]
             unknown += [*account.aws.world.failures, *account.failures()]
-            if self.options.authorize:
-                account.notes += account.aws.authorization.notes()
-        return self._result(tuple(account.notes), left, tuple(unknown))
+            permissions = _permissions(account) if self.options.authorize else None
+        return self._result(tuple(account.notes), left, tuple(unknown), permissions)
 
     def _create_existing(self, account: Account) -> None:
         """Create what the templates take to exist."""
         for facts in self.assembly.existing:
             self.timeline.add("story", "before", "begins", f"the cluster {facts['Name']}, as it was before the stack")
             premade.make(account, facts)
-        premade.principals(account, self.assembly.principals)
+        premade.principals(account, self.assembly.principals, self.options.policies)
         premade.reservations(account, self.assembly.reservations)
         if not self.assembly.existing and (network := self.assembly.network):
             self.timeline.add("story", "before", "begins", "the network that the stack names, with nothing in it")
@@ -179,7 +187,13 @@ class _Run:
         finally:
             self.over.set()
 
-    def _result(self, notes: tuple[str, ...], left: tuple[str, ...] | None, unknown: tuple[str, ...]) -> Result:
+    def _result(
+        self,
+        notes: tuple[str, ...],
+        left: tuple[str, ...] | None,
+        unknown: tuple[str, ...],
+        permissions: Permissions | None,
+    ) -> Result:
         seen = [instance for observer in self.observers for instance in list(observer.instances.values())]
         return Result(
             stacks=tuple(stack.name for stack in self.assembly.stacks),
@@ -192,6 +206,7 @@ class _Run:
             billed=tuple(Billed(i.id, i.type, i.pool, i.spot, i.began, i.ended, i.price) for i in seen),
             left=left,
             destroyed=tuple(self.destroyed),
+            permissions=permissions,
             unknown=tuple(dict.fromkeys(unknown)),
             seconds=self.timeline.now,
             when=self.when,
@@ -199,7 +214,7 @@ class _Run:
 
     def _act(self, name: str, title: str, work: Callable[[], None]) -> bool:
         """Do one act and note how it went; whether it passed or was not played."""
-        began = self.timeline.now
+        began, denied = self.timeline.now, set(self.denied)
         self.timeline.add("story", name, "begins", title)
         verdict, reason = PASSED, ""
         try:
@@ -210,6 +225,9 @@ class _Run:
             verdict, reason = FAILED, str(error)
         except Exception as error:  # noqa: BLE001 - a fault of ours fails the act; the destroy and the report still come
             verdict, reason = FAILED, f"the rehearsal itself failed: {type(error).__name__}: {error}"
+        if verdict == FAILED:
+            # Whatever failed, IAM may have been why.
+            reason = "; ".join([reason, *[one for one in self.denied if one not in denied and one not in reason][:1]])
         self.timeline.add("story", name, verdict, reason)
         self.outcomes.append(Outcome(name, title, verdict, reason, began, self.timeline.now))
         return verdict != FAILED
@@ -224,7 +242,9 @@ class _Run:
 
     def _deploy(self, account: Account) -> None:
         said = self._while_it_can(
-            account, account.deploy, (diagnosis.controller, diagnosis.unscheduled, diagnosis.without_pods)
+            account,
+            account.deploy,
+            (diagnosis.denied, diagnosis.controller, diagnosis.unscheduled, diagnosis.without_pods),
         )
         if said.exit_code:
             raise RehearsalError(
@@ -253,7 +273,7 @@ class _Run:
         return is_gone
 
     def _destroy(self, account: Account) -> None:
-        said = self._while_it_can(account, account.destroy, (diagnosis.controller,))
+        said = self._while_it_can(account, account.destroy, (diagnosis.denied, diagnosis.controller))
         alive = [stack.name for stack in account.cloudformation.stacks.values() if stack.deleted is None]
         kept = [name for name in alive if name in {stack.name for stack in self.assembly.stacks}]
         if said.exit_code or kept:
@@ -338,6 +358,12 @@ class _Run:
             return
         what = event.status if event.type == STACK else f"{event.status} {event.type}"
         self.timeline.add("stack", event.logical_id, what, event.reason)
+
+
+def _permissions(account: Account) -> Permissions:
+    said = account.aws.authorization
+    late = sum(said.late.values())
+    return Permissions(said.decided, dict(said.undecided), dict(said.denied), late, tuple(said.recorded.values()))
 
 
 def _heard_of(look: Look, account: Account, plane: ControlPlane) -> list[str]:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from eks_rehearsal.timeline import Moment
+
+if TYPE_CHECKING:  # With it comes moto: --help need not wait for it.
+    from eks_rehearsal.aws.authorization import Recorded
 
 PASSED, FAILED, NOT_PLAYED = "passed", "failed", "not played"
 # What no rehearsal shows, said in every report.
 CANNOT_SHOW = (
     "EC2's boot time and image pulls: an instance is a node within a second, and a container starts at once",
     "real GPUs, drivers and NVIDIA's container runtime: a GPU is a number on the node once a device plugin pod runs there",
-    "IAM's identity policies, service control policies and quotas: only role trust, access entries and aws-auth are checked, and with --authorize what the controller may call",
+    "quotas; what IAM says of calls that are named as not decided; what a person's own credentials may do",
     "the network: routes, security group rules and endpoints are recorded, and no packet meets them; addresses are IPv4, in an IPv6 cluster, too",
     "EKS's add-ons and Lambda's own runtimes: add-ons are recorded, and functions run on this machine's Python and Node.js",
     "real spot capacity and prices: dollars are the catalogue's on-demand prices",
@@ -103,6 +108,42 @@ class Destroyed:
 
 
 @dataclass(frozen=True)
+class Permissions:
+    """What IAM said of the calls of roles and users.
+
+    Args:
+        decided: How many calls were decided.
+
+        undecided: The calls whose decision hangs on what the emulated AWS does not know of them, and how often.
+
+        denied: What was denied, a sentence each with role, action, resource and statement, and how often.
+
+        late: How often something was denied only because a policy had not spread yet.
+
+        recorded: What was allowed, once for each role, action, kind of resource and statement.
+    """
+
+    decided: int = 0
+    undecided: Mapping[str, int] = field(default_factory=dict)
+    denied: Mapping[str, int] = field(default_factory=dict)
+    late: int = 0
+    recorded: tuple[Recorded, ...] = ()
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """All of it, for a report."""
+        skipped, denied = sum(self.undecided.values()), sum(self.denied.values())
+        said = [f"{self.decided} calls were decided, {denied} of them denied; {skipped} were not decided"]
+        if self.undecided:
+            said.append(
+                f"not decided, as the answer hangs on what is not known of them: {', '.join(sorted(self.undecided))}"
+            )
+        if self.late:
+            said.append(f"denied {self.late} times only because a policy had not spread yet")
+        return (*said, *(f"denied {count} times: {what}" for what, count in self.denied.items()))
+
+
+@dataclass(frozen=True)
 class Result:
     """Everything that a report tells.
 
@@ -127,6 +168,8 @@ class Result:
 
         destroyed: The destroys in which something went wrong, in order.
 
+        permissions: What IAM said of the calls of roles and users; None when nobody asked.
+
         unknown: Calls that the emulated AWS did not know.
 
         seconds: How long it all took.
@@ -144,6 +187,7 @@ class Result:
     billed: tuple[Billed, ...]
     left: tuple[str, ...] | None
     destroyed: tuple[Destroyed, ...] = ()
+    permissions: Permissions | None = None
     unknown: tuple[str, ...] = ()
     seconds: float = 0.0
     when: str = ""
@@ -151,8 +195,13 @@ class Result:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing failed, and nothing was left."""
-        return not self.left and all(outcome.verdict != FAILED for outcome in self.outcomes)
+        """Whether nothing failed, nothing was denied, and nothing was left."""
+        return not self.left and not self.denied and all(outcome.verdict != FAILED for outcome in self.outcomes)
+
+    @property
+    def denied(self) -> tuple[str, ...]:
+        """What IAM denied, a sentence each."""
+        return tuple(self.permissions.denied) if self.permissions else ()
 
     @property
     def dollars(self) -> float:

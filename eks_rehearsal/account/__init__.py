@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import boto3
 import requests
 from typing_extensions import Self
 
@@ -14,6 +13,7 @@ from eks_rehearsal import charts
 from eks_rehearsal.account.cdk import Cdk, CommandResult
 from eks_rehearsal.account.clusters import RunningClusters
 from eks_rehearsal.account.lambdas import Lambdas
+from eks_rehearsal.account.sessions import Sessions
 from eks_rehearsal.account.stacks import Stacks
 from eks_rehearsal.assembly import Assembly
 from eks_rehearsal.aws.hooks import Hooks
@@ -45,9 +45,11 @@ class Account:
 
         port: The port of the emulated AWS; a free one when 0.
 
-        authorize: Whether calls of roles are decided by the roles' policies.
+        authorize: Whether calls of roles and users are decided by their policies.
 
         controls: Service control policies, which count where `authorize` is on.
+
+        spread: For how many seconds a change of policies does not count yet.
 
         heard: Is told each event of a stack.
     """
@@ -62,6 +64,7 @@ class Account:
         port: int = 0,
         authorize: bool = False,
         controls: Sequence[Policy] = (),
+        spread: float = 0.0,
         heard: Callable[[Event], None] = lambda _: None,
     ) -> None:
         self.assembly, self.programs, self.processes, self.node = assembly, programs, processes, node
@@ -93,6 +96,7 @@ class Account:
             fronts=running.endpoints(),
             authorize=authorize,
             controls=controls,
+            spread=spread,
         )
         self._ends = contextlib.ExitStack()
 
@@ -107,11 +111,10 @@ class Account:
             )
             ends.callback(self._running.stop)
             self._ends = ends.pop_all()
-        session = boto3.Session(ROOT["AWS_ACCESS_KEY_ID"], ROOT["AWS_SECRET_ACCESS_KEY"], region_name=self.aws.region)
         node_modules = self.programs.node_modules
         self._lambdas = Lambdas(self.aws, self.processes, self.environment, self.node, node_modules)
         self.functions = self._lambdas.functions
-        stacks = Stacks(self.aws, self.functions, session, self._heard)
+        stacks = Stacks(self.aws, self.functions, Sessions(self.aws, ROOT), self._heard)
         self.cloudformation = stacks.cloudformation
         self.aws.fronts.extend([*stacks.endpoints(), *self._lambdas.endpoints()])
         return self

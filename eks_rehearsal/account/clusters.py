@@ -132,7 +132,9 @@ class RunningClusters:
         return Response(200, JSON, json.dumps(authenticator.review(cluster, json.loads(body))).encode())
 
     def _pod_identity(self, environ: Environ, _: bytes) -> Response:
-        cluster = environ["PATH_INFO"].removeprefix(POD_IDENTITY)
+        cluster, _, node = environ["PATH_INFO"].removeprefix(POD_IDENTITY).partition("/")
+        if why := self._refusal_of_agent(cluster, node):
+            return Response(400, JSON, json.dumps({"message": f"AccessDeniedException: {why}"}).encode())
         token = environ.get("HTTP_AUTHORIZATION", "")
         answer = self._aws().client("eks-auth").assume_role_for_pod_identity(clusterName=cluster, token=token)
         made = answer["credentials"]
@@ -143,3 +145,12 @@ class RunningClusters:
             "Expiration": made["expiration"].isoformat(),
         }
         return Response(200, JSON, json.dumps(body).encode())
+
+    def _refusal_of_agent(self, cluster: str, node: str) -> str:
+        """Why the Pod Identity agent of a node may not ask for credentials, which it does as the node's role."""
+        world, found = self._aws().world, self._kube(cluster).find(f"/api/v1/nodes/{node}")
+        if found is None:
+            return ""
+        role = self.nodes.role_of(self.nodes.instance(found["spec"]["providerID"].rpartition("/")[2]))
+        with world.turn:
+            return world.refusal(role, "eks-auth:AssumeRoleForPodIdentity", world.arn("eks", f"cluster/{cluster}"))

@@ -79,6 +79,7 @@ class Lambdas:
     def _function(self, name: str) -> Function:
         with self._aws.backend("lambda") as lambdas:
             found = lambdas.get_function(name)
+            self._check_logs(found)
         return Function(
             arn=found.function_arn,
             name=found.function_name,
@@ -91,3 +92,10 @@ class Lambdas:
             code=found.code_bytes,
             layers=tuple(self._layer(layer["Arn"]) for layer in found.layers),
         )
+
+    def _check_logs(self, found: Any) -> None:
+        """Whether the role may write the function's log; without it a function runs, and says nothing."""
+        world = self._aws.world
+        group = self._aws.extensions.logs.of(found.function_name)
+        for action in ("logs:CreateLogStream", "logs:PutLogEvents"):
+            world.refusal(found.role, action, world.arn("logs", f"log-group:{group}:log-stream:rehearsal"))

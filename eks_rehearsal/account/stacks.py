@@ -5,9 +5,8 @@ from __future__ import annotations
 import urllib.parse
 from collections.abc import Callable
 
-import boto3
-
 from eks_rehearsal.account.endpoint import Endpoint, Environ
+from eks_rehearsal.account.sessions import Sessions
 from eks_rehearsal.aws.server import EmulatedAws
 from eks_rehearsal.aws.wire import Response
 from eks_rehearsal.cloudformation.api import CloudFormation, bucket_and_key
@@ -28,16 +27,16 @@ class Stacks:
 
         functions: Run custom resources.
 
-        session: Whose credentials it makes resources with.
+        sessions: Whose credentials it makes resources with.
 
         heard: Is told each event of a stack.
     """
 
     def __init__(
-        self, aws: EmulatedAws, functions: Functions, session: boto3.Session, heard: Callable[[Event], None]
+        self, aws: EmulatedAws, functions: Functions, sessions: Sessions, heard: Callable[[Event], None]
     ) -> None:
-        self._aws, self._session = aws, session
-        self._custom = CustomResources(lambda: functions)
+        self._aws, self._sessions = aws, sessions
+        self._custom = CustomResources(lambda: functions, self._refusal)
         self.cloudformation = CloudFormation(
             Engine(self._surroundings(heard)),
             where={"partition": aws.world.partition, "region": aws.region, "account": aws.account},
@@ -72,8 +71,13 @@ class Stacks:
         )
 
     def _context(self, stack: Stack, logical_id: str) -> Context:
-        aws = self._aws
-        return Context(self._session, aws.endpoint, aws.account, aws.world.partition, stack.name, stack.id, logical_id)
+        aws, session = self._aws, self._sessions.of(stack.role)
+        where = (aws.endpoint, aws.account, aws.world.partition)
+        return Context(session, *where, stack.name, stack.id, logical_id, stack.role)
+
+    def _refusal(self, role: str, action: str, resource: str) -> str:
+        with self._aws.world.turn:
+            return self._aws.world.refusal(role, action, resource)
 
     def _parameter(self, name: str) -> str:
         client = self._aws.client("ssm")

@@ -216,9 +216,11 @@ class EmulatedAws:
     """AWS for one account and region, as a context manager.
 
     Args:
-        authorize: Whether calls of roles are decided by the roles' policies; only those are that `asked.py` knows.
+        authorize: Whether calls of roles and users are decided by their policies.
 
         controls: Service control policies; they count where `authorize` is on.
+
+        spread: For how many seconds a change of policies does not count yet.
 
     Attributes:
         endpoint: `http://127.0.0.1:PORT`, for AWS_ENDPOINT_URL.
@@ -238,11 +240,12 @@ class EmulatedAws:
         fronts: Sequence[Front] = (),
         authorize: bool = False,
         controls: Sequence[Policy] = (),
+        spread: float = 0.0,
     ) -> None:
         self.region, self.account = region, account
         self.hooks = hooks or Hooks()
         self.fronts = list(fronts)
-        self._authorize, self._controls = authorize, controls
+        self._authorize, self._controls, self._spread = authorize, controls, spread
         self.calls: deque[Call] = deque(maxlen=_REMEMBERED_CALLS)
         self.unknown: list[Unknown] = []
         self.endpoint = ""
@@ -259,7 +262,9 @@ class EmulatedAws:
         self._reset()
         self.world = World(self.region, self.account, self.hooks, self._ask_moto, self._moto_response)
         self.extensions = extend(self.world)
-        self.authorization = Authorization(self.world, self.extensions.roles, self._controls)
+        self.authorization = Authorization(self.world, self.extensions.roles, self._controls, self._spread)
+        if self._authorize:
+            self.world.refusal = self.authorization.refusal
         try:
             self._server = _Server(("127.0.0.1", self._port), self)
         except OSError as error:
@@ -352,10 +357,11 @@ class EmulatedAws:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         call = self._call(environ)
         self.calls.append(call)
-        for front in self.fronts:
+        response = self._refused(call)
+        for front in self.fronts if response is None else ():
             if front.matches(environ, call.service, call.action):
                 return front(environ, self._noting(call, start_response))
-        response = self._answer(call)
+        response = response or self._answer(call)
         headers = list(response.headers.items())
         self._noting(call, start_response)(f"{response.status} -", headers)
         self._forget_large(call)
@@ -387,13 +393,22 @@ class EmulatedAws:
             _ = call.action
             call.environ = {**call.environ, "wsgi.input": io.BytesIO(), "CONTENT_LENGTH": "0"}
 
-    def _answer(self, call: Call) -> Response:
-        turn = contextlib.nullcontext() if (call.service, call.action) == _LONG_POLL else self.world.turn
+    def _refused(self, call: Call) -> Response | None:
+        """The answer to a call that its caller may not make."""
         try:
             self.hooks.trouble(call)
             if self._authorize:
                 with self.world.turn:
                     self.authorization.check(call)
+        except ServiceException as error:
+            return call.answer(error)
+        except Exception as error:  # noqa: BLE001 - a fault here must reach the report, not end a connection
+            return self._failed(call, error)
+        return None
+
+    def _answer(self, call: Call) -> Response:
+        turn = contextlib.nullcontext() if (call.service, call.action) == _LONG_POLL else self.world.turn
+        try:
             with turn:
                 return self._own_or_moto(call)
         except PassedOn as refused:

@@ -13,8 +13,8 @@ from moto.utilities.utils import get_partition
 from eks_rehearsal.aws.hooks import Hooks
 from eks_rehearsal.aws.wire import Call, Response
 
-# What an extension answers a call with; None for an operation without output.
-Operation = Callable[[Call], "dict[str, Any] | None"]
+# What an extension answers a call with: documents, moto's own answer, or None for an operation without output.
+Operation = Callable[[Call], "dict[str, Any] | Response | None"]
 # By service and action.
 Operations = dict[tuple[str, str], Operation]
 
@@ -36,6 +36,8 @@ class World:
 
         failures: What hooks raised, and what AWS would have refused without telling anybody.
 
+        refusal: Why a role (its ARN) may not do to a resource what a service does in its name; empty when it may.
+
         turn: Held by whoever reads or changes the account: neither moto nor its extensions are made for two threads.
     """
 
@@ -45,6 +47,7 @@ class World:
     moto: Callable[[Call], dict[str, Any]]
     moto_response: Callable[[Call], Response]
     failures: list[str] = field(default_factory=list)
+    refusal: Callable[[str, str, str], str] = lambda _role, _action, _resource: ""
     turn: threading.RLock = field(default_factory=threading.RLock)
 
     @property

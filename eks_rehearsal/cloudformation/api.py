@@ -51,6 +51,7 @@ class ChangeSet:
     capabilities: tuple[str, ...]
     changes: list[dict[str, Any]]
     description: str = ""
+    role: str = ""
     status: str = "CREATE_COMPLETE"
     reason: str = ""
     execution: str = "AVAILABLE"
@@ -136,9 +137,16 @@ class CloudFormation:
         raise ValidationError(f"Stack with id {name} does not exist")
 
     def nested(
-        self, name: str, *, address: str, given: Mapping[str, str], tags: Mapping[str, str], stack: Stack | None = None
+        self,
+        name: str,
+        *,
+        address: str,
+        given: Mapping[str, str],
+        tags: Mapping[str, str],
+        role: str = "",
+        stack: Stack | None = None,
     ) -> Stack:
-        """A stack of another's, with its next template, which has yet to be deployed.
+        """A stack of another's, whose role deploys it, too, with its next template, which has yet to be deployed.
 
         Raises:
             NotEmulated: The template has what is not known.
@@ -149,6 +157,7 @@ class CloudFormation:
         found = stack or Stack(name=name, id=new_id(name, **self._where))
         found.template, found.parsed, found.given, found.tags = text, parsed, given, tags
         found.parameters = language.parameters(parsed, given, self._public)
+        found.role = role
         self.stacks[found.id] = found
         return found
 
@@ -290,6 +299,7 @@ class CloudFormation:
             capabilities=tuple(asked.get("Capabilities", [])),
             changes=changes,
             description=asked.get("Description", ""),
+            role=asked.get("RoleARN", ""),
         )
         try:
             self.engine.check(parsed, given)
@@ -387,6 +397,8 @@ class CloudFormation:
         stack.template, stack.parsed = change_set.template, change_set.parsed
         stack.given, stack.tags, stack.capabilities = change_set.given, change_set.tags, change_set.capabilities
         stack.parameters = change_set.parameters
+        # The role of an earlier operation stays the stack's.
+        stack.role = change_set.role or stack.role
         if before.status == "REVIEW_IN_PROGRESS":
             stack.status = "CREATE_IN_PROGRESS"
             _beside(f"create {stack.name}", lambda: self.engine.create(stack))
@@ -404,7 +416,7 @@ class CloudFormation:
         if stack.busy and stack.status != "DELETE_IN_PROGRESS":
             raise ValidationError(f"Stack [{stack.name}] cannot be deleted while in status {stack.status}")
         if stack.deleted is None and stack.status != "DELETE_IN_PROGRESS":
-            stack.status = "DELETE_IN_PROGRESS"
+            stack.status, stack.role = "DELETE_IN_PROGRESS", asked.get("RoleARN") or stack.role
             _beside(f"delete {stack.name}", lambda: self.engine.delete(stack))
         return {}
 

@@ -25,9 +25,12 @@ class CustomResources:
 
     Args:
         functions: Runs them.
+
+        refusal: Why the stack's role may not call one; empty when it may.
     """
 
     functions: Callable[[], Functions]
+    refusal: Callable[[str, str, str], str] = lambda _role, _action, _resource: ""
     _answers: dict[str, queue.Queue[Mapping[str, Any]]] = field(default_factory=dict)
 
     def type(self, name: str) -> ResourceType:
@@ -78,6 +81,7 @@ class CustomResources:
         seconds = float(properties.get("ServiceTimeout", LONGEST_SECONDS))
         answer: Mapping[str, Any] = {}
         try:
+            self._check(context.role, str(properties["ServiceToken"]))
             self.functions().invoke_later(str(properties["ServiceToken"]), {**event, **(more or {})}, failed)
             answer = answers.get(timeout=seconds)
             return _made(answer, id)
@@ -91,6 +95,10 @@ class CustomResources:
             # How far the function came, nobody knows: it is asked to delete what it may have made.
             raise HalfMade(str(answer.get("PhysicalResourceId") or context.name(128)), error)
         raise error
+
+    def _check(self, role: str, function: str) -> None:
+        if role and (why := self.refusal(role, "lambda:InvokeFunction", function)):
+            raise RehearsalError(f"{role} is not authorized to perform: lambda:InvokeFunction: {why}")
 
 
 def _event(request: str, name: str, context: Context, properties: Properties, token: str) -> dict[str, Any]:

@@ -65,10 +65,11 @@ class StackResource:
 
 @dataclass
 class Stack:
-    """A stack and all that is known of it."""
+    """A stack and all that is known of it; `role` is the ARN of the role that it is deployed by, if there is one."""
 
     name: str
     id: str
+    role: str = ""
     template: str = ""
     parsed: Mapping[str, Any] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)

@@ -42,18 +42,18 @@ class NestedStacks:
 
     def _create(self, context: Context, properties: Properties) -> Made:
         stacks = self.cloudformation()
-        stack = stacks.nested(context.name(128), **_asked(properties))
+        stack = stacks.nested(context.name(128), role=context.role, **_asked(properties))
         stacks.engine.create(stack)
         if stack.status != "CREATE_COMPLETE":
             why = f"Embedded stack {stack.id} was not successfully created: {_first_failure(stack)}"
             raise HalfMade(stack.id, RehearsalError(why))
         return _made(stack)
 
-    def _update(self, _: Context, id: str, __: Properties, properties: Properties) -> Made:
+    def _update(self, context: Context, id: str, _: Properties, properties: Properties) -> Made:
         stacks = self.cloudformation()
         stack = stacks.stack(id)
         before = copy.copy(stack)
-        stacks.nested(stack.name, stack=stack, **_asked(properties))
+        stacks.nested(stack.name, stack=stack, role=context.role, **_asked(properties))
         stacks.engine.update(stack, before)
         if stack.status != "UPDATE_COMPLETE":
             raise RehearsalError(f"Embedded stack {id} was not successfully updated: {_first_failure(stack)}")

@@ -67,6 +67,8 @@ class Context:
         stack_id: Its ARN.
 
         logical_id: The resource's name in the template.
+
+        role: The ARN of the role that the stack is deployed by, if there is one.
     """
 
     session: boto3.Session
@@ -76,6 +78,7 @@ class Context:
     stack_name: str
     stack_id: str
     logical_id: str
+    role: str = ""
 
     @property
     def region(self) -> str:

@@ -280,12 +280,12 @@ class Nodes:
             if error.code == 401:
                 raise RehearsalError(
                     f"instance {instance['InstanceId']} may not enter cluster {plane.name}: its role "
-                    f"{self._role(instance)} has no access entry there, nor an aws-auth mapping that counts"
+                    f"{self.role_of(instance)} has no access entry there, nor an aws-auth mapping that counts"
                 ) from None
             if error.code == 403:
                 raise RehearsalError(
                     f"instance {instance['InstanceId']} may enter cluster {plane.name}, but not as a node: what lets its role "
-                    f"{self._role(instance)} in must be an access entry of the type EC2_LINUX, or an aws-auth mapping to "
+                    f"{self.role_of(instance)} in must be an access entry of the type EC2_LINUX, or an aws-auth mapping to "
                     f"system:nodes ({error})"
                 ) from None
             if error.reason != "AlreadyExists":
@@ -344,7 +344,12 @@ class Nodes:
         found = self.aws().client("ec2").describe_instance_attribute(InstanceId=id, Attribute="userData")
         return base64.b64decode(found.get("UserData", {}).get("Value", "")).decode(errors="replace")
 
-    def _role(self, instance: Document) -> str:
+    def role_of(self, instance: Document) -> str:
+        """The ARN of the role of an instance.
+
+        Raises:
+            RehearsalError: It has none.
+        """
         profile = instance.get("IamInstanceProfile")
         if not profile:
             raise RehearsalError(
@@ -357,7 +362,7 @@ class Nodes:
         return str(roles[0]["Arn"])
 
     def _token(self, instance: Document, cluster: str) -> str:
-        credentials = self.aws().credentials_for(self._role(instance), instance["InstanceId"])
+        credentials = self.aws().credentials_for(self.role_of(instance), instance["InstanceId"])
         return eks_token(credentials, cluster, self.aws().region)
 
     def _node(self, instance: Document, told: Registration) -> Document:

@@ -352,7 +352,7 @@ class Pods:
         if associations:
             token = self._token(path, controller, folder / "pod-identity-token", [POD_IDENTITY_AUDIENCE])
             return {
-                "AWS_CONTAINER_CREDENTIALS_FULL_URI": self.pod_identity,
+                "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{self.pod_identity}/{controller.pod['spec'].get('nodeName')}",
                 "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(token),
             }
         if ROLE_ANNOTATION in annotations:

@@ -9,13 +9,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import IntEnum
+from dataclasses import dataclass, field, replace
+from enum import Enum, IntEnum
 from typing import Any, Final
 
 from eks_rehearsal.iam.conditions import unmet
 from eks_rehearsal.iam.matching import Context, any_resolved, as_list, like, resource_like
 
+# Resource of a request: nobody knows which.
+UNKNOWN: Final = ""
+# The beginnings of condition keys that are those of the caller and the session, whatever is asked for.
+GLOBAL_KEYS: Final = (
+    "aws:calledvia",
+    "aws:currenttime",
+    "aws:epochtime",
+    "aws:multifactorauth",
+    "aws:principalaccount",
+    "aws:principalarn",
+    "aws:principalisawsservice",
+    "aws:principaltag/",
+    "aws:principaltype",
+    "aws:requestedregion",
+    "aws:securetransport",
+    "aws:userid",
+    "aws:username",
+    "aws:viaawsservice",
+)
 # The version that has policy variables.
 _WITH_VARIABLES: Final = "2012-10-17"
 
@@ -74,17 +93,29 @@ class Request:
         caller: Who asks.
 
         context: What the request adds to the caller's condition keys, in lower case.
+
+        complete: The beginnings of the condition keys, in lower case, that are there where they are to be; of any other
+            nobody knows. None where that is so of all.
+
+        favour: `Allow` or `Deny`: whose statements are taken to mean what nobody knows of the request.
     """
 
     action: str
     resource: str
     caller: Caller
     context: Context = field(default_factory=dict)
+    complete: tuple[str, ...] | None = None
+    favour: str = ""
 
     @property
     def keys(self) -> Context:
         """Every condition key."""
         return {**self.caller.context, **self.context}
+
+    def knows(self, key: str) -> bool:
+        """Whether it is known of a condition key what value it has, or that it has none."""
+        name = key.lower()
+        return self.complete is None or name in self.keys or name.startswith((*GLOBAL_KEYS, *self.complete))
 
 
 @dataclass(frozen=True)
@@ -103,6 +134,16 @@ class Policy:
     def statements(self) -> list[Mapping[str, Any]]:
         """Its statements, also where a single one stands without brackets."""
         return as_list(self.document.get("Statement", []))
+
+
+class Layer(str, Enum):
+    """A kind of policy, as AWS's own errors call it."""
+
+    RESOURCE = "resource-based policy"
+    CONTROL = "service control policy"
+    BOUNDARY = "permissions boundary"
+    SESSION = "session policy"
+    IDENTITY = "identity-based policy"
 
 
 @dataclass(frozen=True)
@@ -131,13 +172,17 @@ class Policies:
     resource_decides: bool = False
     controls: Sequence[Sequence[Policy]] = ()
 
-    def of_caller(self) -> Iterator[Policy]:
-        """All but the resource's."""
-        yield from self.identity
-        yield from (self.boundary,) if self.boundary else ()
-        yield from self.session
+    @property
+    def layers(self) -> Iterator[tuple[Layer, Sequence[Policy]]]:
+        """Each kind of policy, in the order that IAM looks at them; of service control policies, each level."""
+        yield Layer.RESOURCE, [self.resource] if self.resource else []
         for level in self.controls:
-            yield from level
+            yield Layer.CONTROL, level
+        if self.boundary:
+            yield Layer.BOUNDARY, [self.boundary]
+        if self.session:
+            yield Layer.SESSION, self.session
+        yield Layer.IDENTITY, self.identity
 
 
 @dataclass(frozen=True)
@@ -152,12 +197,22 @@ class Decision:
         reason: Why it is denied, in words; empty when it is allowed.
 
         explicit: Whether a statement denies it.
+
+        layer: The kind of policy that denies it, or allows nothing.
     """
 
     allowed: bool
     statement: str = ""
     reason: str = ""
     explicit: bool = False
+    layer: Layer = Layer.IDENTITY
+
+    def said_of(self, action: str) -> str:
+        """Why it is denied, as AWS says it to the caller: IAM user guide, `troubleshoot_access-denied`."""
+        if self.explicit:
+            article = "an" if self.layer is Layer.IDENTITY else "a"
+            return f"with an explicit deny in {article} {self.layer.value}"
+        return f"because no {self.layer.value} allows the {action} action"
 
 
 @dataclass(frozen=True)
@@ -215,9 +270,26 @@ def _about(statement: Mapping[str, Any], request: Request, context: Context | No
         yield f"does not have the resource {request.resource}"
 
 
+def _known(statement: Mapping[str, Any], request: Request) -> Mapping[str, Any]:
+    """The statement without what cannot be said of the request, where it is favoured; else one that is about nothing."""
+    about = {"Resource", "NotResource"} if request.resource == UNKNOWN else set()
+    whole: Mapping[str, Any] = statement.get("Condition", {})
+    conditions = {
+        operator: {key: of for key, of in keys.items() if request.knows(key)} for operator, keys in whole.items()
+    }
+    limited = any(statement.get(element, "*") not in ("*", ["*"]) for element in about)
+    if statement["Effect"] == request.favour:
+        return {**{key: of for key, of in statement.items() if key not in about}, "Condition": conditions}
+    if limited or conditions != whole:
+        return {**{key: of for key, of in statement.items() if key != "NotAction"}, "Action": []}
+    return {key: of for key, of in statement.items() if key not in about}
+
+
 def _match(policy: Policy, at: int, statement: Mapping[str, Any], request: Request) -> _Match:
     variables = policy.document.get("Version") == _WITH_VARIABLES
     keys, name = request.keys, _name(policy, at, statement)
+    if request.favour:
+        statement = _known(statement, request)
     grant = _principal(statement, request.caller)
     missing = list(_about(statement, request, keys if variables else None))
     if not grant:
@@ -237,9 +309,9 @@ def _matches(policies: Iterable[Policy], effect: str, request: Request) -> list[
     ]
 
 
-def _denial(policies: Policies, request: Request) -> _Match | None:
-    every = [*policies.of_caller(), *((policies.resource,) if policies.resource else ())]
-    return next((one for one in _matches(every, "Deny", request) if one.complete), None)
+def _denial(policies: Policies, request: Request) -> tuple[Layer, _Match] | None:
+    found = ((layer, one) for layer, own in policies.layers for one in _matches(own, "Deny", request) if one.complete)
+    return next(found, None)
 
 
 def _lack(kind: str, action: str, matches: list[_Match]) -> str:
@@ -254,7 +326,7 @@ def refusal(policy: str | Mapping[str, Any], action: str, caller: Caller, resour
     own = Policy.read("the trust policy" if resource == "*" else "the resource's policy", policy)
     request = Request(action, resource, caller)
     if denial := _denial(Policies(resource=own), request):
-        return f"{denial.name} denies it"
+        return f"{denial[1].name} denies it"
     matches = _matches([own], "Allow", request)
     return "" if any(one.complete for one in matches) else _lack(f"statement of {own.name}", action, matches)
 
@@ -262,41 +334,50 @@ def refusal(policy: str | Mapping[str, Any], action: str, caller: Caller, resour
 def decide(policies: Policies, request: Request) -> Decision:
     """Whether the request is allowed, and by what."""
     if denial := _denial(policies, request):
-        return Decision(allowed=False, statement=denial.name, reason=f"{denial.name} denies it", explicit=True)
+        layer, match = denial
+        return Decision(False, match.name, f"{match.name} denies it", explicit=True, layer=layer)
     from_resource = _matches([policies.resource] if policies.resource else [], "Allow", request)
     granted = max((one for one in from_resource if one.complete), key=lambda one: one.grant, default=None)
     grant = granted.grant if granted else _Grant.NOBODY
     if policies.resource_decides and not granted:
-        return Decision(
-            allowed=False, reason=_lack("statement of the resource's own policy", request.action, from_resource)
-        )
+        lack = _lack("statement of the resource's own policy", request.action, from_resource)
+        return Decision(False, reason=lack, layer=Layer.RESOURCE)
     if not request.caller.account and granted:
         # A service, or a web identity: it has no policies of its own.
         return Decision(allowed=True, statement=granted.name)
     statement = granted.name if granted else ""
-    for kind, layer, spared_by in _layers(policies):
-        if grant >= spared_by:
+    for layer, own in policies.layers:
+        if grant >= _SPARED_BY[layer]:
             continue
-        matches = _matches(layer, "Allow", request)
+        matches = _matches(own, "Allow", request)
         allowing = next((one for one in matches if one.complete), None)
         if allowing is None:
-            return Decision(
-                allowed=False,
-                reason=_lack(kind, request.action, matches + (from_resource if kind == _IDENTITY else [])),
-            )
+            near = matches + (from_resource if layer is Layer.IDENTITY else [])
+            return Decision(False, reason=_lack(_WORDS[layer], request.action, near), layer=layer)
         statement = allowing.name
     return Decision(allowed=True, statement=statement)
 
 
-_IDENTITY: Final = "policy of the caller"
+def decide_if_sure(policies: Policies, request: Request) -> Decision | None:
+    """What IAM says, whatever it is that nobody knows of the request; None where it hangs on that."""
+    worst = decide(policies, replace(request, favour="Deny"))
+    if worst.allowed or (request.complete is None and request.resource != UNKNOWN):
+        return worst
+    best = decide(policies, replace(request, favour="Allow"))
+    return None if best.allowed else best
 
 
-def _layers(policies: Policies) -> Iterator[tuple[str, Sequence[Policy], int]]:
-    """Each that must allow, and from which grant of a resource's policy on it need not."""
-    for level in policies.controls:
-        yield "service control policy", level, _Grant.SESSION + 1
-    if policies.boundary:
-        yield "statement of the permissions boundary", [policies.boundary], _Grant.SESSION
-    if policies.session:
-        yield "statement of the session's policy", policies.session, _Grant.SESSION
-    yield _IDENTITY, policies.identity, _Grant.ROLE
+# From which grant of a resource's policy on a layer need not allow, too; the resource's own was looked at before.
+_SPARED_BY: Final[Mapping[Layer, int]] = {
+    Layer.RESOURCE: _Grant.NOBODY,
+    Layer.CONTROL: _Grant.SESSION + 1,
+    Layer.BOUNDARY: _Grant.SESSION,
+    Layer.SESSION: _Grant.SESSION,
+    Layer.IDENTITY: _Grant.ROLE,
+}
+_WORDS: Final[Mapping[Layer, str]] = {
+    Layer.CONTROL: "service control policy",
+    Layer.BOUNDARY: "statement of the permissions boundary",
+    Layer.SESSION: "statement of the session's policy",
+    Layer.IDENTITY: "policy of the caller",
+}

@@ -34,6 +34,8 @@ def verdict(result: Result) -> Verdict:
 
 def _failure(result: Result) -> str:
     failed, left = _of(result, FAILED), result.left or ()
+    if not failed and result.denied:
+        return _closed(f"Every act that was played passed, but {result.denied[0]}")
     if not failed:
         return _closed(f"Every act that was played passed, but the account still had {_listed(left)} after destroy")
     acts = f"{len(failed)} of {count(len(result.outcomes), 'act')} failed"

@@ -24,9 +24,10 @@ def play(scene: Scene) -> None:
     )
     scene.timeline.add("story", old, "AWS gives two minutes' notice", WARNING)
     if not told:
+        refused = scene.account.aws.extensions.events.refused[-1:]
+        why = refused[0] if refused else "no EventBridge rule of the stack carries it to one"
         raise StoryFailed(
-            f"AWS's '{WARNING}' reaches no queue: no EventBridge rule of the stack carries it to one that lets it in, so "
-            "Karpenter never hears that an instance is taken back"
+            f"AWS's '{WARNING}' reaches no queue, so Karpenter never hears that an instance is taken back: {why}"
         )
 
     new = scene.until(

@@ -70,6 +70,22 @@ BROKEN = {
         ("EC2NodeClass", "SubnetsReady"),
     ),
     "queue rule missing": (_without("AWS::Events::Rule", _rule_of_spot), ("Interruption Warning", "reaches no queue")),
+    "queue policy without EventBridge": (
+        replaced(lambda _, one: one["Type"] == "AWS::SQS::QueuePolicy", "events.amazonaws.com", "sns.amazonaws.com"),
+        ("Interruption Warning", "reaches no queue", "events.amazonaws.com", "sqs:SendMessage", "the caller"),
+    ),
+    "drain that may not look": (
+        replaced(lambda name, _: name.startswith("KarpenterDrainLook"), "ec2:DescribeInstances", "ec2:DescribeImages"),
+        ("KarpenterDrainRole", "may not ec2:DescribeInstances on *", "no policy of the caller allows"),
+    ),
+    "controller that may not pass the nodes' role": (
+        replaced(lambda name, _: name.startswith("KarpenterControllerRoleIAM"), "iam:PassRole", "iam:GetRole"),
+        (
+            "KarpenterControllerRole-gpu may not iam:PassRole on ",
+            "role/KarpenterNodeRole-gpu",
+            "no policy of the caller",
+        ),
+    ),
     "device plugin toleration wrong": (
         replaced(
             lambda name, _: "DevicePlugin" in name,

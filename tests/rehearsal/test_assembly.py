@@ -195,16 +195,17 @@ def test_two_networks_that_were_there_before_are_refused(written, tmp_path):
         _ = assembly.network
 
 
-def test_roles_and_users_that_are_named_and_not_made_were_there_before(written, tmp_path):
+def test_roles_users_and_policies_that_are_named_and_not_made_were_there_before(written, tmp_path):
     written(Gpu=stack())
     named = [
         f"arn:aws:iam::111122223333:{name}" for name in ("role/team/admins", "user/eve", "role/made", "role/any-*")
     ]
+    named.insert(2, ":iam::111122223333:policy/Boundary")
     made = {"Type": "AWS::IAM::Role", "Properties": {"RoleName": "made"}}
     entry = {"Type": "AWS::EKS::AccessEntry", "Properties": {"PrincipalArn": [{"In": named}, f"not {named[0]}"]}}
     (tmp_path / "Gpu.template.json").write_text(json.dumps({"Resources": {"Made": made, "Entry": entry}}))
     assembly = Assembly.read(tmp_path)
-    assert [match[0] for match in assembly.principals] == named[:2]
+    assert [match[0] for match in assembly.principals] == named[:3]
 
 
 def test_an_app_for_any_account_is_rehearsed_in_that_of_whom_it_names(written, tmp_path):

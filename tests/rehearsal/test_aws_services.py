@@ -132,4 +132,8 @@ def test_an_event_of_awss_own_reaches_the_queue_of_its_rule(aws):
 def test_a_queue_whose_policy_does_not_let_events_in_gets_none(aws):
     queue_with_rule(aws, "closed", policy=False)
     assert aws.put_aws_event("aws.ec2", INTERRUPTION, {"instance-id": "i-2"}, []) == 0
-    assert "rule closed" in aws.world.failures[-1]
+    assert aws.world.failures[-1] == (
+        "events.amazonaws.com (rule closed) may not sqs:SendMessage on "
+        "arn:aws:sqs:us-west-2:123456789012:closed: the queue has no policy"
+    )
+    assert aws.extensions.events.refused == aws.world.failures[-1:]

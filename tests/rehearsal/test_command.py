@@ -1,4 +1,5 @@
 import io
+import json
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ from typer.testing import CliRunner
 from eks_rehearsal import command
 from eks_rehearsal.command import Terminal, app
 from eks_rehearsal.errors import NotBuilt
-from eks_rehearsal.result import FAILED, PASSED, Outcome, Result
+from eks_rehearsal.result import FAILED, PASSED, Outcome, Permissions, Result
 from eks_rehearsal.stories import DESTROYS, STORIES
 
 RUNNER = CliRunner()
@@ -20,9 +21,9 @@ def run(*args):
     return done.exit_code, " ".join(done.output.split())
 
 
-def result(verdict=PASSED, reason="", left=()):
+def result(verdict=PASSED, reason="", left=(), **more):
     outcome = Outcome("scale", "from zero", verdict, reason, 1.0, 2.0)
-    return Result(("s",), "us-east-1", "1.36.4", "1.14.3", (), (outcome,), (), (), left, seconds=3.0)
+    return Result(("s",), "us-east-1", "1.36.4", "1.14.3", (), (outcome,), (), (), left, seconds=3.0, **more)
 
 
 @pytest.fixture
@@ -57,6 +58,22 @@ def test_a_file_that_is_no_service_control_policy_is_refused(tmp_path, holds):
     code, said = run(tmp_path, "--scp", path)
     assert code == 2
     assert f"{path} is not a service control policy; --scp takes a policy's JSON (" in said
+
+
+def test_what_iam_decides_by_is_not_given_where_it_is_not_asked(tmp_path):
+    (tmp_path / "scp.json").write_text(json.dumps({"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}))
+    for given in (("--scp", tmp_path / "scp.json"), ("--policy", tmp_path / "scp.json"), ("--spread", 5)):
+        code, said = run(tmp_path, "--no-authorize", *given)
+        assert code == 2
+        assert "say what IAM decides; leave out --no-authorize" in said
+
+
+def test_a_rehearsal_in_which_iam_denied_something_fails_and_says_what(rehearsed):
+    denied = "role/x may not ec2:RunInstances on *: no policy of the caller allows ec2:RunInstances"
+    code, said = rehearsed(result(permissions=Permissions(decided=7, denied={denied: 2})))
+    assert code == 1
+    assert "7 calls were decided, 2 of them denied; 0 were not decided" in said
+    assert f"denied 2 times: {denied}" in said
 
 
 def test_a_rehearsal_that_passed_exits_with_0_and_leaves_a_report(rehearsed, tmp_path):

@@ -25,7 +25,7 @@ class World:
         self.custom = CustomResources(lambda: self)
         self.type = self.custom.type("Custom::Thing")
         self.context = SimpleNamespace(
-            region="eu-west-1", stack_id="arn:stack", logical_id="Thing", name=lambda _: "S-Thing-ABC"
+            role="", region="eu-west-1", stack_id="arn:stack", logical_id="Thing", name=lambda _: "S-Thing-ABC"
         )
 
     def invoke_later(self, name, event, failed):
@@ -174,6 +174,16 @@ def test_no_answer_within_the_service_timeout_fails():
 def test_a_creation_that_timed_out_is_to_be_deleted():
     with pytest.raises(HalfMade, match="did not receive a response"):
         World(None).create(ServiceTimeout="0.01")
+
+
+def test_a_function_that_the_stacks_role_may_not_call_is_not_called():
+    world = World()
+    refusal = lambda role, action, resource: f"{role} {action} {resource}"  # noqa: E731
+    world.type = CustomResources(lambda: world, refusal).type("Custom::Thing")
+    world.context.role = "arn:role"
+    with pytest.raises(HalfMade, match=f"not authorized .*: arn:role lambda:InvokeFunction {TOKEN}"):
+        world.create()
+    assert world.events == []
 
 
 def test_an_answer_may_come_later():

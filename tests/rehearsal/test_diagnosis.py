@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from eks_rehearsal.diagnosis import NOTHING_LEFT, readable, step, useless, why
+from eks_rehearsal.diagnosis import NOTHING_LEFT, denied, readable, step, useless, why
 
 CLASSES = "/apis/karpenter.k8s.aws/v1/ec2nodeclasses"
 POOLS = "/apis/karpenter.sh/v1/nodepools"
@@ -53,7 +53,7 @@ def daemon(image="nvcr.io/nvidia/k8s-device-plugin:v0.19.3", **spec):
     }
 
 
-def reason(*, trouble="", refusals=None, broken="", said=(), no_capacity=(), denied=(), **lists):
+def reason(*, trouble="", refusals=None, broken="", said=(), no_capacity=(), by_iam=(), **lists):
     plane = SimpleNamespace(name="gpu", kube=Kube(**lists), check=lambda: broken)
     pods = SimpleNamespace(
         controllers={}, trouble=lambda: trouble, log_lines=lambda words: [line for line in said if words in line]
@@ -61,7 +61,7 @@ def reason(*, trouble="", refusals=None, broken="", said=(), no_capacity=(), den
     account = SimpleNamespace(
         pods={"gpu": pods},
         nodes=SimpleNamespace(refusals=refusals or {}),
-        aws=SimpleNamespace(region="eu-west-1", authorization=SimpleNamespace(denied=denied)),
+        aws=SimpleNamespace(region="eu-west-1", authorization=SimpleNamespace(denied=by_iam)),
         hooks=SimpleNamespace(no_capacity=no_capacity),
     )
     return why(account, plane)
@@ -82,9 +82,16 @@ def test_a_controller_that_ends_again_and_again_is_the_reason_with_its_last_word
     assert reason(trouble="panic: b") == "Karpenter's controller cannot run: panic: b"
 
 
+@pytest.mark.parametrize(("count", "waits"), [(2, True), (3, False)])
+def test_what_iam_denies_again_and_again_is_not_waited_for(count, waits):
+    said = {"role may not a:B on *": 1, "role may not c:D on *": count}
+    account = SimpleNamespace(aws=SimpleNamespace(authorization=SimpleNamespace(denied=said)))
+    assert list(denied(account, None)) == ([] if waits else ["role may not c:D on *"])
+
+
 def test_what_iam_denied_comes_before_what_came_of_it():
     assert (
-        reason(denied=["role may not ec2:CreateFleet on fleet"], trouble="a") == "role may not ec2:CreateFleet on fleet"
+        reason(by_iam=["role may not ec2:CreateFleet on fleet"], trouble="a") == "role may not ec2:CreateFleet on fleet"
     )
 
 

@@ -12,6 +12,7 @@ from eks_rehearsal.cloudformation.nested import TYPE, NestedStacks
 from eks_rehearsal.cloudformation.resource import Made, ResourceType
 from eks_rehearsal.errors import NotEmulated
 
+ROLE = "arn:aws:iam::123456789012:role/deployer"
 WHERE = {"partition": "aws", "region": "eu-west-1", "account": "123456789012"}
 
 
@@ -24,7 +25,9 @@ class World:
         nested = NestedStacks(lambda: self.cloudformation).type
         engine = Engine(
             Surroundings(
-                context=lambda _, logical_id: SimpleNamespace(logical_id=logical_id, name=lambda _: f"S-{logical_id}"),
+                context=lambda _, logical_id: SimpleNamespace(
+                    logical_id=logical_id, name=lambda _: f"S-{logical_id}", role=ROLE
+                ),
                 pseudo={"AWS::Region": "eu-west-1"},
                 zones=(),
                 public=lambda name: name,
@@ -89,6 +92,7 @@ def test_a_nested_stack_takes_parameters_and_gives_outputs(world):
     assert world.standing == {"A": "7", "After": "7-from-within"}
     (nested,) = world.cloudformation.stacks.values()
     assert (nested.name, nested.status) == ("S-Inner", "CREATE_COMPLETE")
+    assert nested.role == ROLE
 
 
 def test_it_goes_with_the_stack_that_has_it_and_after_what_needs_it(world):

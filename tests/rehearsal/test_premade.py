@@ -64,6 +64,21 @@ def test_an_id_is_given_once(aws):
     assert aws.client("ec2").create_vpc(CidrBlock="10.43.0.0/16")["Vpc"]["VpcId"] != FACTS["VpcId"]
 
 
+def test_a_policy_that_the_template_names_says_what_is_given_and_else_allows_everything(aws):
+    named = [f":iam::111122223333:policy/team/{name}" for name in ("Known", "Other")]
+    account = SimpleNamespace(aws=aws, notes=[])
+    known = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "ec2:*", "Resource": "*"}]}
+    premade.principals(account, [PRINCIPAL.fullmatch(one) for one in named], {"Known": known})
+    said = [
+        aws.client("iam").get_policy_version(PolicyArn=f"arn:aws{one}", VersionId="v1")["PolicyVersion"]["Document"]
+        for one in named
+    ]
+    assert [one["Statement"][0]["Action"] for one in said] == ["ec2:*", "*"]
+    assert account.notes == [
+        "the policy Other is your account's, and is taken to allow everything; --policy says what it allows"
+    ]
+
+
 def test_whom_the_template_names_is_there_by_the_very_arn(aws):
     named = [
         f"arn:aws:iam::{of}" for of in ("111122223333:role/team/ops", "111122223333:user/eve", "444455556666:role/x")

@@ -80,9 +80,26 @@ def test_a_deploy_that_could_not_begin_is_told_with_its_cause_and_not_with_a_tra
 
 def test_a_controller_that_no_node_suits_ends_the_deploy(monkeypatch):
     monkeypatch.setattr(module.diagnosis, "controller", lambda *_: iter(()))
+    monkeypatch.setattr(module.diagnosis, "denied", lambda *_: iter(()))
     monkeypatch.setattr(module.diagnosis, "unscheduled", lambda *_: iter(["Karpenter's controller finds no node"]))
     ended = threading.Event()
     account = SimpleNamespace(clusters={"gpu": None}, deploy=lambda: ended.wait(20) and CommandResult(0, ""))
     with pytest.raises(RehearsalError, match="finds no node"):
         run()._deploy(account)
     ended.set()
+
+
+def test_an_act_that_fails_says_what_iam_denied_in_it_and_nothing_that_it_denied_before():
+    rehearsal, denied = run(), {"role/x may not a:B on *: before": 1}
+    rehearsal.timeline, rehearsal.denied = Timeline(), denied
+
+    def work():
+        denied["role/x may not c:D on *: no policy"] = 2
+        raise RehearsalError("the node did not come")
+
+    rehearsal._act("scale", "from zero", work)
+    rehearsal._act("pools", "each its own", work)
+    assert [one.reason for one in rehearsal.outcomes] == [
+        "the node did not come; role/x may not c:D on *: no policy",
+        "the node did not come",
+    ]

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from eks_rehearsal.report import write
-from eks_rehearsal.result import FAILED, NOT_PLAYED, PASSED, Billed, Destroyed, Outcome, Result
+from eks_rehearsal.result import FAILED, NOT_PLAYED, PASSED, Billed, Destroyed, Outcome, Permissions, Result
 from eks_rehearsal.timeline import Moment
 
 HOSTILE = "<script>alert('1')</script>\"><img src=x onerror=alert(2)>&amp;"
@@ -141,6 +141,23 @@ def test_each_destroy_in_which_something_went_wrong_is_told_in_its_own_words(pag
     assert "destroy-a, destroy-bfailedpod x is therei-1 (g6.xlarge, running)45.0 s" in told
     assert "destroy-ccompletednone60.0 s" in told
     assert "Destroys" not in page(GOOD).all("h2")
+
+
+def test_what_iam_denied_fails_the_rehearsal_and_what_it_did_not_decide_is_named(page):
+    denied = "role/x may not ec2:RunInstances on *: no policy of the caller allows ec2:RunInstances"
+    heading = "What IAM said of the calls of roles and users"
+    said = Permissions(decided=9, undecided={"sns:ListTopics": 2}, late=1, denied={denied: 3})
+    failed = page(replace(GOOD, permissions=said))
+    assert failed.all("h1") == [f"Every act that was played passed, but {denied}."]
+    assert failed.section(heading) == (
+        "9 calls were decided, 3 of them denied; 2 were not decided "
+        "not decided, as the answer hangs on what is not known of them: sns:ListTopics "
+        "denied 1 times only because a policy had not spread yet "
+        f"denied 3 times: {denied}"
+    )
+    passed = page(replace(GOOD, permissions=Permissions(decided=9)))
+    assert passed.section(heading) == "9 calls were decided, 0 of them denied; 0 were not decided"
+    assert heading not in page(GOOD).text
 
 
 def test_every_act_is_in_the_table_with_its_verdict_seconds_and_reason(page):

@@ -19,6 +19,7 @@ from eks_rehearsal.aws.extensions.eks_fargate import FargateProfiles
 from eks_rehearsal.aws.extensions.eks_nodegroups import Nodegroups
 from eks_rehearsal.aws.extensions.eks_pod_identity import PodIdentity
 from eks_rehearsal.aws.extensions.events import AwsEvents
+from eks_rehearsal.aws.extensions.functions import FunctionLogs
 from eks_rehearsal.aws.extensions.iam import Iam
 from eks_rehearsal.aws.extensions.pricing import Pricing
 from eks_rehearsal.aws.extensions.reservations import CapacityReservations
@@ -43,6 +44,8 @@ class Extensions:
         events: Sends what AWS itself would.
 
         reservations: EC2's reserved capacity, of which Capacity Blocks are bought beside every API that is emulated.
+
+        logs: Where functions write.
     """
 
     operations: Operations
@@ -50,12 +53,14 @@ class Extensions:
     clusters: Clusters
     events: AwsEvents
     reservations: CapacityReservations
+    logs: FunctionLogs
 
 
 def extend(world: World) -> Extensions:
     """Every extension, for an account in a region."""
     roles, clusters = Roles(world), Clusters(world)
     identity, ec2 = PodIdentity(clusters, roles), Ec2(world)
+    logs = FunctionLogs(world)
     services = (
         CloudControl(clusters),
         ec2,
@@ -66,6 +71,7 @@ def extend(world: World) -> Extensions:
         Addons(clusters, identity),
         Nodegroups(clusters),
         FargateProfiles(clusters, roles),
+        logs,
         Iam(world),
         Pricing(world),
         S3(),
@@ -74,4 +80,4 @@ def extend(world: World) -> Extensions:
         Sts(world, roles),
     )
     operations = {key: operation for service in services for key, operation in service.operations.items()}
-    return Extensions(operations, roles, clusters, AwsEvents(world), ec2.reservations)
+    return Extensions(operations, roles, clusters, AwsEvents(world), ec2.reservations, logs)

@@ -109,8 +109,12 @@ class PodIdentity:
         found = self.of(cluster, namespace, name)
         if found is None:
             raise not_found(f"Association not found for service account {namespace}/{name} in cluster {cluster.name}")
-        self._check_trust(found["roleArn"], cluster, namespace, name)
-        session = self._roles.assume(found["roleArn"], f"eks-{cluster.name[:20]}-{uuid.uuid4().hex[:12]}")
+        tags = self._session_tags(cluster, namespace, name)
+        self._check_trust(found["roleArn"], cluster, tags)
+        session_name = f"eks-{cluster.name[:20]}-{uuid.uuid4().hex[:12]}"
+        session = self._roles.assume(
+            found["roleArn"], session_name, tags={} if found.get("disableSessionTags") else tags
+        )
         secret = session.credentials
         return {
             "subject": {"namespace": namespace, "serviceAccount": name},
@@ -133,14 +137,18 @@ class PodIdentity:
             raise AwsError("InvalidTokenException", f"{text}, not of {issuer} for {POD_IDENTITY_AUDIENCE}")
         return claims
 
-    def _check_trust(self, arn: str, cluster: Cluster, namespace: str, account: str) -> None:
-        role = self._roles.find(arn)
-        tags = {
+    @staticmethod
+    def _session_tags(cluster: Cluster, namespace: str, account: str) -> dict[str, str]:
+        """What EKS tags the session with; the pod's name and UID are left out."""
+        return {
             "eks-cluster-arn": cluster.shown["arn"],
             "eks-cluster-name": cluster.name,
             "kubernetes-namespace": namespace,
             "kubernetes-service-account": account,
         }
+
+    def _check_trust(self, arn: str, cluster: Cluster, tags: Mapping[str, str]) -> None:
+        role = self._roles.find(arn)
         context = {f"aws:requesttag/{key}": (value,) for key, value in tags.items()}
         context |= {"aws:sourceaccount": (self._world.account,), "aws:sourcearn": (cluster.shown["arn"],)}
         caller = Caller({"Service": frozenset({POD_IDENTITY_AUDIENCE})}, context)

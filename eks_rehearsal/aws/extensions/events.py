@@ -5,12 +5,12 @@ PutEvents refuses a source that begins with `aws.`, so the rehearsal hands such 
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from eks_rehearsal.aws.resource_policies import resource_policy
 from eks_rehearsal.aws.world import World
 from eks_rehearsal.iam.evaluator import Caller, refusal
 
@@ -20,6 +20,8 @@ class AwsEvents:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        # What a queue did not take, and why.
+        self.refused: list[str] = []
 
     def put(self, source: str, detail_type: str, detail: Mapping[str, Any], resources: Sequence[str]) -> int:
         """Deliver the event; how many queues took it."""
@@ -41,9 +43,6 @@ class AwsEvents:
 
     def _deliver(self, rule: Any, event: Mapping[str, Any]) -> int:
         allowed = [target for target in rule.targets if self._may_send(rule, target["Arn"])]
-        refused = len(rule.targets) - len(allowed)
-        if refused:
-            self._world.failures.append(f"rule {rule.name}: {refused} of its targets let no event in")
         everything, rule.targets = rule.targets, allowed
         try:
             rule.send_to_targets(dict(event))
@@ -55,15 +54,16 @@ class AwsEvents:
         """Whether a queue's own policy lets EventBridge in; other targets are taken to."""
         if ":sqs:" not in target:
             return True
-        queue = self._world.backend("sqs").queues.get(target.rpartition(":")[2])
-        policy = queue.attributes.get("Policy") if queue else None
-        if not policy:
-            return False
+        policy, _ = resource_policy(self._world, "sqs:SendMessage", target)
         context = {
             "aws:sourcearn": (rule.arn,),
             "aws:sourceaccount": (self._world.account,),
             "aws:securetransport": ("true",),
         }
         caller = Caller({"Service": frozenset({"events.amazonaws.com"})}, context)
-        document = json.loads(policy) if isinstance(policy, str) else policy
-        return not refusal(document, "sqs:SendMessage", caller, target)
+        why = refusal(policy.document, "sqs:SendMessage", caller, target) if policy else "the queue has no policy"
+        if why:
+            said = f"events.amazonaws.com (rule {rule.name}) may not sqs:SendMessage on {target}: {why}"
+            self.refused.append(said)
+            self._world.failures.append(said)
+        return not why

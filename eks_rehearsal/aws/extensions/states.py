@@ -158,11 +158,19 @@ class StepFunctions:
         machine = machines.describe_state_machine(call.parameters["stateMachineArn"])
         execution = machines.describe_execution(answer["executionArn"])
         waiter = Waiter.of(machine.name, machine.definition)
-        self._world.background(self._run, waiter, execution)
+        self._world.background(self._run, waiter, execution, machine.roleArn)
         return answer
 
-    def _run(self, waiter: Waiter, execution: Any) -> None:
-        payload, error = waiter.run(self._world.hooks.invoke, json.loads(execution.execution_input))
+    def _run(self, waiter: Waiter, execution: Any, role: str) -> None:
+        def invoke(function: str, given: Any) -> tuple[Any, str]:
+            with self._world.turn:
+                why = self._world.refusal(role, "lambda:InvokeFunction", function)
+            name = "Lambda.AWSLambdaException"
+            return (
+                ({"errorType": name, "errorMessage": why}, name) if why else self._world.hooks.invoke(function, given)
+            )
+
+        payload, error = waiter.run(invoke, json.loads(execution.execution_input))
         execution.stop_date = utcnow()
         execution.output, execution.error = json.dumps(payload), error or None
         execution.status = "FAILED" if error else "SUCCEEDED"

@@ -2,15 +2,17 @@
 
 moto assumes any role for anybody, whether or not it exists. Here a role must exist and its trust policy must allow
 the caller; a web identity's token must be signed, current, and of an OIDC provider of the account.
-What identity policies say about sts:AssumeRole is not looked at.
+What the caller's own policies say of sts:AssumeRole is decided with every other call, where calls are authorized.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from eks_rehearsal.aws.encoded import decoded
 from eks_rehearsal.aws.extensions.tokens import BadToken, Claims, Expired, audiences, verified
 from eks_rehearsal.aws.wire import AwsError, Call
 from eks_rehearsal.aws.world import Operations, World
@@ -21,10 +23,12 @@ _SESSION_NAME: Final = re.compile(r"[\w+=,.@-]{2,64}")
 
 @dataclass(frozen=True)
 class Session:
-    """A role as somebody assumed it: moto's object, and the session's own tags."""
+    """A role as somebody assumed it: moto's object, the session's own tags, and its policies (JSON, or ARNs)."""
 
     role: str
     assumed: Any
+    tags: Mapping[str, str] = field(default_factory=dict)
+    policies: tuple[str, ...] = ()
 
     @property
     def credentials(self) -> dict[str, Any]:
@@ -71,7 +75,15 @@ class Roles:
         """Moto's role of that ARN; None when there is none."""
         return next((role for role in self._world.backend("iam").get_roles() if role.arn == arn), None)
 
-    def assume(self, role: str, session: str, seconds: int = 3600) -> Session:
+    def assume(
+        self,
+        role: str,
+        session: str,
+        seconds: int = 3600,
+        *,
+        tags: Mapping[str, str] | None = None,
+        policies: Iterable[str] = (),
+    ) -> Session:
         """A session of the role, without asking its trust."""
         assumed = self._world.backend("sts").assume_role(
             region_name=self._world.region,
@@ -81,7 +93,7 @@ class Roles:
             duration=seconds,
             external_id="",
         )
-        made = Session(role, assumed)
+        made = Session(role, assumed, dict(tags or {}), tuple(policies))
         self._sessions[assumed.access_key_id] = made
         return made
 
@@ -118,7 +130,15 @@ class Sts:
             ("sts", "AssumeRole"): self.assume_role,
             ("sts", "AssumeRoleWithWebIdentity"): self.assume_role_with_web_identity,
             ("sts", "GetCallerIdentity"): self.get_caller_identity,
+            ("sts", "DecodeAuthorizationMessage"): self.decode_authorization_message,
         }
+
+    @staticmethod
+    def decode_authorization_message(call: Call) -> dict[str, Any]:
+        try:
+            return {"DecodedMessage": decoded(call.parameters["EncodedMessage"])}
+        except ValueError as error:
+            raise AwsError("InvalidAuthorizationMessageException", str(error)) from error
 
     def get_caller_identity(self, call: Call) -> dict[str, Any]:
         account = self._world.account
@@ -146,7 +166,9 @@ class Sts:
         for action in wanted:
             if why := refusal(role.assume_role_policy_document, action, asking):
                 raise AwsError("AccessDenied", f"{denied.message}: {why}", status=403)
-        made = self._roles.assume(arn, _checked_name(name), call.parameters.get("DurationSeconds", 3600))
+        tags = {tag["Key"]: tag["Value"] for tag in call.parameters.get("Tags") or ()}
+        seconds = call.parameters.get("DurationSeconds", 3600)
+        made = self._roles.assume(arn, _checked_name(name), seconds, tags=tags, policies=_policies(call))
         return {"Credentials": made.credentials, "AssumedRoleUser": made.user, "PackedPolicySize": 0}
 
     def assume_role_with_web_identity(self, call: Call) -> dict[str, Any]:
@@ -164,7 +186,7 @@ class Sts:
         why = f"there is no role {asked['RoleArn']}" if role is None else refusal(_trust(role), action, caller)
         if why:
             raise AwsError("AccessDenied", f"Not authorized to perform {action}: {why}", status=403)
-        made = self._roles.assume(asked["RoleArn"], _checked_name(asked["RoleSessionName"]))
+        made = self._roles.assume(asked["RoleArn"], _checked_name(asked["RoleSessionName"]), policies=_policies(call))
         return {
             "Credentials": made.credentials,
             "SubjectFromWebIdentityToken": claims.get("sub"),
@@ -192,6 +214,13 @@ class Sts:
         if not set(audiences(claims)) & set(found.client_id_list):
             raise AwsError("InvalidIdentityToken", "Incorrect token audience", status=400)
         return found
+
+
+def _policies(call: Call) -> Iterator[str]:
+    """The session's policies: a document, or the ARNs of managed ones."""
+    if policy := call.parameters.get("Policy"):
+        yield policy
+    yield from (one["arn"] for one in call.parameters.get("PolicyArns") or ())
 
 
 def _trust(role: Any) -> Any:
