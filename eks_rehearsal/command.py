@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # With these comes moto: --help need not wait for it.
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 # Those of STORIES, in that order.
-NAMES = ("scale", "pools", "interruption", "plugin", "ceiling", "sharing", "upgrade")
+NAMES = ("scale", "pools", "interruption", "plugin", "ceiling", "sharing", "reserved", "repair", "upgrade")
 # Those of DESTROYS, in that order.
 DESTROYS = tuple(
     f"destroy-{name}"

@@ -301,11 +301,8 @@ def useless(kube: Kube, node: Document) -> str:
     daemon = max(plugins, key=lambda one: selects(one, node["metadata"]["labels"]))
     spec = daemon["spec"]["template"]["spec"]
     about = f"DaemonSet {daemon['metadata']['name']}"
-    for taint in node["spec"].get("taints") or []:
-        # Those of Karpenter and Kubernetes come and go with a node's life.
-        passing = taint["key"].startswith(("karpenter.sh/", "node.kubernetes.io/"))
-        if not passing and not any(_tolerates(toleration, taint) for toleration in spec.get("tolerations") or []):
-            return f"{begin}; {about} does not tolerate its taint {taint['key']}:{taint['effect']}"
+    if taint := untolerated(daemon, node):
+        return f"{begin}; {about} does not tolerate its taint {taint}"
     labels = node["metadata"]["labels"]
     for key, value in (spec.get("nodeSelector") or {}).items():
         if labels.get(key) != value:
@@ -325,6 +322,17 @@ def _why_unscheduled(pod: Document) -> str:
 
 def _is_of(pod: Document, owner: Document) -> bool:
     return any(one["uid"] == owner["metadata"].get("uid") for one in pod["metadata"].get("ownerReferences") or [])
+
+
+def untolerated(daemon: Document, node: Document) -> str:
+    """The taint that keeps a DaemonSet off a node; empty when there is none."""
+    tolerations = daemon["spec"]["template"]["spec"].get("tolerations") or []
+    for taint in node["spec"].get("taints") or []:
+        # Those of Karpenter and Kubernetes come and go with a node's life.
+        passing = taint["key"].startswith(("karpenter.sh/", "node.kubernetes.io/"))
+        if not passing and not any(_tolerates(toleration, taint) for toleration in tolerations):
+            return f"{taint['key']}:{taint['effect']}"
+    return ""
 
 
 def is_device_plugin(daemon: Document) -> bool:

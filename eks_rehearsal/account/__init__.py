@@ -83,6 +83,8 @@ class Account:
             delete_nodegroup=running.nodes.delete_nodegroup,
             create_fargate_profile=running.create_fargate_profile,
             delete_fargate_profile=running.delete_fargate_profile,
+            create_addon=running.monitoring.install,
+            delete_addon=running.monitoring.remove,
             instance_launched=running.nodes.launched,
             instance_terminated=running.nodes.terminated,
             invoke=lambda arn, event: self._lambdas.run(arn, event),  # noqa: PLW0108 - which comes later

@@ -15,6 +15,7 @@ from eks_rehearsal.cluster.authentication import Authenticator, RoleSession
 from eks_rehearsal.cluster.control_plane import ControlPlane
 from eks_rehearsal.cluster.fargate import Fargate
 from eks_rehearsal.cluster.kube import Kube
+from eks_rehearsal.cluster.monitoring import Monitoring
 from eks_rehearsal.cluster.nodes import NODES_OF_FARGATE, Nodes
 from eks_rehearsal.cluster.pods import Pods
 from eks_rehearsal.errors import RehearsalError
@@ -56,6 +57,7 @@ class RunningClusters:
         # The issuer of a cluster that must have just that one, by its name.
         self.issuers: dict[str, str] = {}
         self.nodes = Nodes(aws, self.planes)
+        self.monitoring = Monitoring(self.planes)
 
     def create(self, name: str, version: str, _: Mapping[str, Any]) -> ClusterEndpoint:
         """Start a control plane, and what runs pods on its nodes."""

@@ -66,6 +66,10 @@ class Hooks:
 
         delete_fargate_profile: Ends the pods that run by it.
 
+        create_addon: Installs an add-on, or configures it anew, given the cluster's name and the add-on.
+
+        delete_addon: Takes away what it installed.
+
         instance_launched: An instance is running; its id.
 
         instance_terminated: An instance is gone; its id.
@@ -88,6 +92,8 @@ class Hooks:
     delete_nodegroup: Callable[[str, Document], None] = _nothing
     create_fargate_profile: Callable[[str, Document], None] = _nothing
     delete_fargate_profile: Callable[[str, Document], None] = _nothing
+    create_addon: Callable[[str, Document], None] = _nothing
+    delete_addon: Callable[[str, Document], None] = _nothing
     instance_launched: Callable[[str], None] = _nothing
     instance_terminated: Callable[[str], None] = _nothing
     invoke: Callable[[str, Any], tuple[Any, str]] = _no_function

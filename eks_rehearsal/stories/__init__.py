@@ -1,6 +1,6 @@
 """The stories of a rehearsal, one a file, in the order in which they play."""
 
-from eks_rehearsal.stories import ceiling, interruption, pools, reserved, scale, sharing, upgrade, useless_node
+from eks_rehearsal.stories import ceiling, interruption, pools, repair, reserved, scale, sharing, upgrade, useless_node
 from eks_rehearsal.stories.destroy import DESTROYS, DestroyStory
 from eks_rehearsal.stories.story import NotPlayed, Story
 
@@ -12,6 +12,7 @@ STORIES = (
     ceiling.STORY,
     sharing.STORY,
     reserved.STORY,
+    repair.STORY,
     upgrade.STORY,
 )
 

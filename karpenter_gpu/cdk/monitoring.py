@@ -13,7 +13,7 @@ from karpenter_gpu.settings import GpuPool, Health, Metrics, rules
 
 # Its part that speaks with the GPUs tolerates nothing by itself; on a tainted node it is then missing, and the other part calls
 # the hardware broken. Source: aws/eks-node-monitoring-agent charts/eks-node-monitoring-agent/values.yaml, v1.7.0.
-_TOLERANT: Final = {"dcgmAgent": {"tolerations": [{"operator": "Exists"}]}}
+TOLERANT: Final = {"dcgmAgent": {"tolerations": [{"operator": "Exists"}]}}
 
 
 class Monitoring(Construct):
@@ -34,7 +34,7 @@ class Monitoring(Construct):
         self.paths: list[str] = []
         self._health, self._metrics = health, metrics
         if health is not None:
-            cluster.addon(self, "NodeMonitoringAgent", "eks-node-monitoring-agent", _TOLERANT)
+            cluster.addon(self, "NodeMonitoringAgent", "eks-node-monitoring-agent", TOLERANT)
         for document in dcgm_exporter(metrics) if metrics is not None else ():
             self.paths.append(path_of(document))
             cluster.manifest(self, document["kind"], document, overwrite=True)

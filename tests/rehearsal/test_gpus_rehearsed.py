@@ -15,13 +15,20 @@ from tests.rehearsal.test_rehearsals import Quiet, stories
 pytestmark = pytest.mark.rehearsal
 
 
+def synthesized(example, folder):
+    env = {**os.environ, "CDK_OUTDIR": str(folder), "CDK_VALIDATION": "false"}
+    subprocess.run([sys.executable, EXAMPLES / f"{example}.py"], env=env, check=True)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def shared_gpus(tmp_path_factory):
-    """The assembly of `examples/shared_gpus.py`."""
-    folder = tmp_path_factory.mktemp("gpus") / "cdk.out"
-    env = {**os.environ, "CDK_OUTDIR": str(folder), "CDK_VALIDATION": "false"}
-    subprocess.run([sys.executable, EXAMPLES / "shared_gpus.py"], env=env, check=True)
-    return folder
+    return synthesized("shared_gpus", tmp_path_factory.mktemp("shared") / "cdk.out")
+
+
+@pytest.fixture(scope="module")
+def healthy_gpus(tmp_path_factory):
+    return synthesized("healthy_gpus", tmp_path_factory.mktemp("healthy") / "cdk.out")
 
 
 def test_pods_share_gpus_of_both_images_and_the_ceiling_holds(shared_gpus):
@@ -33,6 +40,30 @@ def test_pods_share_gpus_of_both_images_and_the_ceiling_holds(shared_gpus):
     for pool, pods in (("notebooks", 4), ("models", 6)):
         assert f"{pods} pods share 1 GPU of pool {pool}" in seen
     assert (result.left, result.unknown) == ((), ())
+
+
+def test_a_sick_node_is_replaced(healthy_gpus):
+    result = rehearse(healthy_gpus, Quiet(), stories("repair"))
+    assert [(one.name, one.verdict, one.reason) for one in result.outcomes] == [
+        (name, "passed", "") for name in ("deploy", "repair", "destroy")
+    ]
+    assert (result.left, result.unknown) == ((), ())
+
+
+def test_without_its_tolerations_the_agent_has_every_gpu_node_replaced_and_that_is_said(healthy_gpus, tmp_path):
+    change = replaced(
+        lambda _, one: one["Type"] == "AWS::EKS::Addon",
+        '\\"tolerations\\": [{\\"operator\\": \\"Exists\\"}]',
+        '\\"tolerations\\": []',
+    )
+    result = rehearse(broken(healthy_gpus, change, tmp_path / "cdk.out"), Quiet(), stories("repair"))
+    (failure,) = [one for one in result.outcomes if one.verdict == FAILED]
+    for words in (
+        "though nothing is wrong",
+        "every ten minutes, for ever",
+        "does not tolerate the taint nvidia.com/gpu",
+    ):
+        assert words in failure.reason, failure.reason
 
 
 # What is broken; how; the story that shows it; and the words that its reason must have.

@@ -1,4 +1,4 @@
-"""EKS: add-ons. What they install is nobody's business here; EKS's record of them is."""
+"""EKS: add-ons. EKS's record of them; what the node monitoring agent installs is in the cluster's rooms."""
 
 from __future__ import annotations
 
@@ -72,6 +72,7 @@ class Addons:
         addon["podIdentityAssociations"] = self._associate(call, cluster)
         cluster.addons[name] = addon
         shown = dict(addon)
+        self._world.hooks.create_addon(cluster.name, addon)
         addon["status"] = "ACTIVE"
         return {"addon": shown}
 
@@ -87,6 +88,7 @@ class Addons:
         keys = ("addonVersion", "serviceAccountRoleArn", "configurationValues")
         changed = {key: call.parameters[key] for key in keys if key in call.parameters}
         addon.update(changed, modifiedAt=utcnow())
+        self._world.hooks.create_addon(cluster.name, addon)
         update = cluster.note("AddonUpdate", changed, addon["addonName"])
         shown = dict(update)
         update["status"] = "Successful"
@@ -94,6 +96,7 @@ class Addons:
 
     def delete(self, call: Call) -> Document:
         cluster, addon = self._addon(call)
+        self._world.hooks.delete_addon(cluster.name, addon)
         del cluster.addons[addon["addonName"]]
         arns = addon["podIdentityAssociations"]
         kept = {key: value for key, value in cluster.associations.items() if value["associationArn"] not in arns}
