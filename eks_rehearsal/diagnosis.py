@@ -70,9 +70,15 @@ def why(account: Account, plane: ControlPlane) -> str:
     return ""
 
 
-def denied(account: Account, _: ControlPlane) -> Iterator[str]:
-    """IAM denies a role the same thing again and again; a function asks for so long only that it may come to be allowed."""
-    yield from [said for said, count in list(account.aws.authorization.denied.items()) if count >= OFTEN][:1]
+def denied(account: Account) -> Callable[[Account, ControlPlane], Iterator[str]]:
+    """From now on, IAM denies a role the same thing again and again: functions ask for so long as it may come to be allowed."""
+    before = dict(account.aws.authorization.denied)
+
+    def look(account: Account, _: ControlPlane) -> Iterator[str]:
+        counted = list(account.aws.authorization.denied.items())
+        yield from [said for said, count in counted if count - before.get(said, 0) >= OFTEN][:1]
+
+    return look
 
 
 def controller(account: Account, plane: ControlPlane) -> Iterator[str]:

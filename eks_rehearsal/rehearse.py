@@ -244,7 +244,7 @@ class _Run:
         said = self._while_it_can(
             account,
             account.deploy,
-            (diagnosis.denied, diagnosis.controller, diagnosis.unscheduled, diagnosis.without_pods),
+            (diagnosis.denied(account), diagnosis.controller, diagnosis.unscheduled, diagnosis.without_pods),
         )
         if said.exit_code:
             raise RehearsalError(
@@ -273,7 +273,7 @@ class _Run:
         return is_gone
 
     def _destroy(self, account: Account) -> None:
-        said = self._while_it_can(account, account.destroy, (diagnosis.denied, diagnosis.controller))
+        said = self._while_it_can(account, account.destroy, (diagnosis.denied(account), diagnosis.controller))
         alive = [stack.name for stack in account.cloudformation.stacks.values() if stack.deleted is None]
         kept = [name for name in alive if name in {stack.name for stack in self.assembly.stacks}]
         if said.exit_code or kept:

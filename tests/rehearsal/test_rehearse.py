@@ -72,7 +72,10 @@ def test_a_deploy_that_could_not_begin_is_told_with_its_cause_and_not_with_a_tra
     rehearsal = run()
     rehearsal.timeline = Timeline()
     account = SimpleNamespace(
-        clusters={}, deploy=lambda: CommandResult(1, output), cloudformation=SimpleNamespace(refused=refused)
+        aws=SimpleNamespace(authorization=SimpleNamespace(denied={})),
+        clusters={},
+        deploy=lambda: CommandResult(1, output),
+        cloudformation=SimpleNamespace(refused=refused),
     )
     with pytest.raises(RehearsalError, match=f"^cdk deploy failed: {re.escape(reason)}$"):
         rehearsal._deploy(account)
@@ -80,7 +83,7 @@ def test_a_deploy_that_could_not_begin_is_told_with_its_cause_and_not_with_a_tra
 
 def test_a_controller_that_no_node_suits_ends_the_deploy(monkeypatch):
     monkeypatch.setattr(module.diagnosis, "controller", lambda *_: iter(()))
-    monkeypatch.setattr(module.diagnosis, "denied", lambda *_: iter(()))
+    monkeypatch.setattr(module.diagnosis, "denied", lambda _: lambda *_: iter(()))
     monkeypatch.setattr(module.diagnosis, "unscheduled", lambda *_: iter(["Karpenter's controller finds no node"]))
     ended = threading.Event()
     account = SimpleNamespace(clusters={"gpu": None}, deploy=lambda: ended.wait(20) and CommandResult(0, ""))
