@@ -33,7 +33,7 @@ def synthesized(folder, *pools):
 
 
 class Looking(Quiet):
-    """Runs `verify-clean` when the story says so."""
+    """Runs `verify-clean` when the story says so, and when the destroy has passed."""
 
     def __init__(self):
         self.aws, self.said = None, {}
@@ -41,6 +41,11 @@ class Looking(Quiet):
     def look(self, when):
         with asking(self.aws):
             self.said[when] = document(region=self.aws.region)
+
+    def moment(self, moment):
+        super().moment(moment)
+        if (moment.lane, moment.about, moment.what) == ("story", "destroy", "passed"):
+            self.look("destroyed")
 
 
 def instances(scene, name):
@@ -100,3 +105,5 @@ def test_pools_leave_are_renamed_and_retire_in_one_update_and_a_destroy_leaves_n
         "volume",
         "launch template",
     }
+    code, said = looking.said["destroyed"]
+    assert (code, said["left"], said["unseen"]) == (0, [], [])
