@@ -95,10 +95,10 @@ def walkthrough() -> str:
         "# The walk-through, command by command",
         "",
         (
-            "The project began with a walk-through of some forty shell commands that give GPUs to a cluster there is. Each is a "
-            "row; `make synth PROFILE=walkthrough-existing ARGS='-c cluster.name=…'` is all of them, on the versions it names: "
-            "the cluster is looked up by its name with your credentials. `make synth PROFILE=walkthrough` makes the cluster, "
-            "too, and needs none. What only a running cluster can show is shown by `make rehearse` with either profile."
+            "The project began with a walk-through of some forty shell commands that add GPUs to an existing cluster. Each command "
+            "is a row here. `make synth PROFILE=walkthrough-existing ARGS='-c cluster.name=…'` does all of them, with the same "
+            "versions, on a cluster that is looked up by its name with your credentials. `make synth PROFILE=walkthrough` creates "
+            "the cluster, too, and needs no credentials. `make rehearse` with either profile shows what only a running cluster can."
         ),
         "",
         "| the walk-through | here | shown by |",
@@ -115,8 +115,8 @@ def compatibility() -> str:
         "",
         (
             "From `karpenter_gpu/compat.py` and `karpenter_gpu/gpus.py`, whose first lines say where each figure is from. A pair "
-            "outside these tables is refused at synthesis, because Karpenter itself would only log it; a newer patch of a minor "
-            "that is here is taken, with a warning."
+            "outside these tables is refused at synthesis, because Karpenter itself would only log it; a newer patch of a listed "
+            "minor is accepted with a warning."
         ),
         "",
         "## Kubernetes on EKS",
@@ -220,10 +220,10 @@ def settings() -> str:
         "# Every setting",
         "",
         (
-            "In `cdk.json` they stand under a profile, as the members of [Platform](#platform); in Python each heading is a "
-            "class. `-c` takes the dotted path of one: `-c cluster.name=research`, `-c pools.inference.gpu_limit=4`. A "
-            "member of a list goes by its name, or by its place from 0; a list of words is written with commas, anything else as "
-            "JSON. Durations are text like `1m` or `1h30m`, in Python also `timedelta`."
+            "In `cdk.json` settings are the members of a profile, as under [Platform](#platform); in Python each heading is a class. "
+            "`-c` takes a setting's dotted path: `-c cluster.name=research`, `-c pools.inference.gpu_limit=4`. A member of a list is "
+            "given by its name, or by its index from 0; a list of words is written with commas, anything else as JSON. Durations are "
+            "text like `1m` or `1h30m`, in Python also `timedelta`."
         ),
     ]
     for name in SETTINGS:
@@ -284,12 +284,12 @@ def _default(setting: dataclasses.Field[Any]) -> str:
 def clusters() -> str:
     """Every form of cluster, and what is done for it."""
     lines = [
-        "# Any cluster",
+        "# Cluster forms",
         "",
         (
-            "Each row is an example of `examples/`. What it synthesizes is held by `tests/test_examples.py`; where a story stands, "
-            "`make prove` deploys it on this machine, plays that story, destroys it, and finds everything as it was before: an "
-            "existing cluster, object for object, with its tags, its aws-auth and its access entries."
+            "Each row is an example in `examples/`; `tests/test_examples.py` checks what it synthesizes. Where a story is named, "
+            "`make prove` deploys the example on this machine, plays the story, destroys the stack, and checks that everything is as "
+            "before: an existing cluster object by object, with its tags, its aws-auth and its access entries."
         ),
         "",
         "| cluster | example | GPU nodes are let in by | their network is found by | the controller's role | rehearsed |",
@@ -327,21 +327,21 @@ _KEEPS = (
     ("A pod with `karpenter.sh/do-not-disrupt`", "its name", "delete it, or let it finish"),
     ("A PodDisruptionBudget that allows none", "its name and the pod's", "let it allow one, or delete it"),
     ("A pod that is shutting down", "its name and its grace period", "wait"),
-    ("A volume that does not detach", "its name, the node's and the VolumeAttachment's", "see the CSI driver"),
-    ("A finalizer of somebody else", "its name", "see who put it there"),
-    ("A pool that is not this stack's", "its name, and that its budget is 0", "`kubectl delete nodepool`"),
+    ("A volume that does not detach", "its name, the node's and the VolumeAttachment's", "check the CSI driver"),
+    ("A finalizer that is not Karpenter's", "its name", "find out who set it"),
+    ("A pool that is not this stack's", "its name, and that its disruption budget is 0", "`kubectl delete nodepool`"),
     ("A controller that does not work", "its pod, and why it is not scheduled", "give it nodes, and destroy again"),
     (
         "An API server that does not answer",
-        "why, and which NodePools may not have heard of their deletion",
+        "why, and which NodePools may not have been told to delete",
         "when it answers, `kubectl delete nodepool`, and destroy again",
     ),
     (
         "A cluster that was deleted by hand",
-        "that nothing terminates them; it does not wait",
+        "that nothing terminates its instances; the destroy does not wait",
         "`aws ec2 terminate-instances`",
     ),
-    ("EC2 shutting it down", "that", "wait"),
+    ("EC2 is still shutting it down", "that", "wait"),
 )
 
 
@@ -352,8 +352,8 @@ def destroy() -> str:
         "# When a destroy waits or fails",
         "",
         (
-            "`cdk destroy` deletes the NodePools first and then waits, for `karpenter.drain_timeout`, until EC2 shows no instance of "
-            "them. The stack's output `FollowDestroy` is a command that follows what it waits for, once a minute:"
+            "`cdk destroy` deletes the NodePools first and then waits, at most `karpenter.drain_timeout`, until EC2 shows none of their "
+            "instances. The command in the stack's output `FollowDestroy` shows once a minute what it waits for:"
         ),
         "",
         "    aws logs tail … --follow",
@@ -363,28 +363,29 @@ def destroy() -> str:
         *(f"| {' | '.join(row)} |" for row in _KEEPS),
         "",
         (
-            "Each row is a test in `tests/cdk/test_reasons_handler.py` or `tests/cdk/test_drain_handler.py`. A destroy that failed has "
-            'kept what Karpenter needs; the second one goes on. With `karpenter.on_drain_timeout = "terminate"` the drain terminates '
-            "what is left when the time is up, and its log says what."
+            "Each row has a test in `tests/cdk/test_reasons_handler.py` or `tests/cdk/test_drain_handler.py`. A failed destroy keeps what "
+            'Karpenter needs, so that the next one can continue. With `karpenter.on_drain_timeout = "terminate"` the drain terminates '
+            "what is left when the time is up, and logs it. [Remove everything](how-to/remove-everything.md) shows how to check that "
+            "nothing is left."
         ),
         "",
         (
-            "Where no controller of Karpenter works, the drain also removes Karpenter's finalizers from a pool's NodeClaims and "
-            "EC2NodeClass once the pool's instances are gone, because nobody else would. On an existing cluster the Node objects of "
-            "terminated instances then stay, with a finalizer of Karpenter's."
+            "If no Karpenter controller works, the drain also removes Karpenter's finalizers from a pool's NodeClaims and EC2NodeClass "
+            "once the pool's instances are gone, because nothing else would. On an existing cluster the Node objects of terminated "
+            "instances then stay, with one of Karpenter's finalizers."
         ),
         "",
-        "## Played",
+        "## Rehearsed",
         "",
         (
             f"Seen on {seen['destroys']['dated']} with {seen['destroys']['versions']}, on an emulated AWS and two busy cores, by "
-            "`tests/rehearsal/test_destroys.py`. Each is a story of [the rehearsal](rehearsal.md), which your own stack can play: "
-            "`eks-rehearse --story destroy-budget`. They were played on one stack, one destroy after the other, each destroy with what "
-            "still held from the ones before; the last one completed, and nothing was left in the account. The functions' clock ran "
-            "faster, so that the drain's time limit of 45 minutes passed in seconds; Karpenter's did not."
+            "`tests/rehearsal/test_destroys.py`. Each is a story of [the rehearsal](rehearsal.md#the-stories), which you can play on your own "
+            "stack: `eks-rehearse --story destroy-budget`. The destroys ran one after the other on one stack, each with whatever was "
+            "left by those before; the last one completed, and nothing was left in the account. The functions' clock ran faster, so "
+            "that the drain's time limit of 45 minutes passed in seconds; Karpenter's did not."
         ),
         "",
-        "| Destroy | What went wrong | Story | It | In its own words | Instances left | Took |",
+        "| Destroy | What went wrong | Story | Outcome | Its message | Instances left | Took |",
         "|---|---|---|---|---|---|---|",
         *map(_destroyed, seen["destroys"]["rows"]),
         "",
@@ -393,12 +394,12 @@ def destroy() -> str:
             f"seen on {seen['terminates']['dated']} with {seen['terminates']['versions']}:"
         ),
         "",
-        "| Destroy | What went wrong | Story | It | In its own words | Instances left | Took |",
+        "| Destroy | What went wrong | Story | Outcome | Its message | Instances left | Took |",
         "|---|---|---|---|---|---|---|",
         *map(_destroyed, seen["terminates"]["rows"]),
         "",
         (
-            f"A create that fails, and is rolled back, seen on {seen['rollbacks']['dated']} by `tests/rehearsal/test_rollbacks.py` with "
+            f"Failed creates that are rolled back, seen on {seen['rollbacks']['dated']} by `tests/rehearsal/test_rollbacks.py` with "
             "the stack's own functions on the emulated AWS, without Kubernetes:"
         ),
         "",
@@ -433,11 +434,11 @@ ROLES = {
 SECURITY = """\
 # Security
 
-Every permission of the roles that this package makes has a reason. *Recorded* means: a rehearsal of that form of cluster recorded a call that
-IAM denies without this very statement (`tests/policies/recorded.json`; `tests/policies/test_reasons.py` decides each again, with and without).
-What no rehearsal calls has a feature that needs it, and a test of that feature. A permission with neither fails the tests.
+Every permission of the roles that this package creates has a reason. *Recorded* means that a rehearsal of that form of cluster recorded a call
+which IAM denies without this statement (`tests/policies/recorded.json`; `tests/policies/test_reasons.py` decides each call with and without it).
+A permission that no rehearsal uses is there for a feature, which has a test. A permission with neither fails the tests.
 
-The recorded calls are also forged, and every forgery is denied: another cluster's tags, another account's role or another role of this one,
+The tests also forge the recorded calls, and every forgery is denied: another cluster's tags, another account's role or another role of this one,
 another region, an instance, launch template or profile without tags.
 """
 MONEY = """\
@@ -451,7 +452,7 @@ MONEY = """\
 | the functions of this package | launch nothing: the drain may terminate (with `on_drain_timeout = terminate`) and delete what Karpenter left | tags of this cluster |
 | CloudFormation's execution role | whatever its policies allow: everything, unless you bootstrap with `--cloudformation-execution-policies` | that option, service control policies |
 
-A rehearsal decides with your own service control policies and boundaries: `eks-rehearse --scp FILE --policy FILE`.
+A rehearsal also applies your own service control policies and boundaries: `eks-rehearse --scp FILE --policy FILE`.
 """
 
 
@@ -498,9 +499,9 @@ def _deploying() -> list[str]:
     return [
         "## What a person needs to deploy",
         "",
-        "[Give permissions to deploy](how-to/permissions.md) has who needs what. A narrower execution role needs at least what rehearsals recorded of it,",
-        "creating, updating and deleting; CloudFormation's own handlers read more (each resource type's schema says what). Try yours with",
-        "`cdk bootstrap --cloudformation-execution-policies`, or as `--scp`, before you deploy.",
+        "[Give permissions to deploy](how-to/permissions.md) lists who needs what. A narrower execution role needs at least these actions, which",
+        "rehearsals recorded when creating, updating and deleting; CloudFormation's own handlers read more (each resource type's schema says what). Try",
+        "yours with `cdk bootstrap --cloudformation-execution-policies`, or as `--scp` in a rehearsal, before you deploy.",
         "",
         "| service | actions |",
         "|---|---|",
