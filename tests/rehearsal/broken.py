@@ -106,13 +106,14 @@ BROKEN = {
         ),
         ("DaemonSet nvidia-device-plugin has no pod", 'RuntimeClass "gvisor" not found'),
     ),
+    # Which is not the role that the controller may pass, and IAM decides before it looks for the role.
     "node role of the class misspelt": (
         replaced(
             lambda name, _: "inferenceNodeClass" in name,
             '{"Ref": "KarpenterNodeRole25FDF7B4"}',
             '"KarpenterNodeRole-no"',
         ),
-        ("EC2NodeClass inference", "Role KarpenterNodeRole-no not found"),
+        ("may not iam:PassRole on", "role/KarpenterNodeRole-no", "AllowPassingInstanceRole"),
     ),
     "controller wants nodes that are not there": (
         replaced(
