@@ -99,11 +99,13 @@ class PoolManifests(Construct):
     def _reservation(self, made: NewReservation, pool: str, cluster: str) -> ec2.CfnCapacityReservation:
         """One reservation, named by what cannot be changed of it: any other order of the list leaves it alone.
 
-        It waits for nothing, so that a deployment for which EC2 has no capacity fails before it has made much.
+        It waits for nothing, so that a deployment for which EC2 has no capacity fails before it has made much. Its tags
+        never change under one logical id, and so are not the stack's: other tags would be another reservation.
+
+        Source: the CloudFormation schema of AWS::EC2::CapacityReservation, createOnlyProperties.
         """
         stack = Stack.of(self)
         tags = {
-            **stack.tags.tag_values(),
             "Name": f"{cluster}-{pool}",
             labels.cluster_tag(cluster): "owned",
             labels.NODEPOOL: pool,
