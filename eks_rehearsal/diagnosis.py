@@ -351,6 +351,22 @@ def selects(daemon: Document, labels: Mapping[str, str]) -> bool:
     return (daemon["spec"]["template"]["spec"].get("nodeSelector") or {}).items() <= labels.items()
 
 
+def is_elsewhere(daemon: Document, labels: Mapping[str, str]) -> bool:
+    """Whether the affinity of a DaemonSet leaves out nodes of these labels."""
+    affinity = daemon["spec"]["template"]["spec"].get("affinity", {}).get("nodeAffinity", {})
+    terms = affinity.get("requiredDuringSchedulingIgnoredDuringExecution", {}).get("nodeSelectorTerms")
+    return terms is not None and not any(
+        all(_meets(labels, one) for one in term.get("matchExpressions", ())) for term in terms
+    )
+
+
+def _meets(labels: Mapping[str, str], asked: Document) -> bool:
+    there = asked["key"] in labels
+    by_operator = {"Exists": there, "DoesNotExist": not there}
+    is_listed = there and labels[asked["key"]] in asked.get("values", ())
+    return bool({**by_operator, "In": is_listed, "NotIn": not is_listed}[asked["operator"]])
+
+
 def _tolerates(toleration: Document, taint: Document) -> bool:
     if toleration.get("effect") not in (None, "", taint["effect"]):
         return False

@@ -133,6 +133,11 @@ DEVICE_PLUGINS: Final = (
 )
 DEFAULT_DEVICE_PLUGIN: Final = Version(0, 19, 3)
 
+# EKS's add-on, and the first version whose configuration says where its GPU part runs.
+# Source: aws/eks-node-monitoring-agent charts/configuration.schema.json, v1.6.0 to v1.7.0 (2026-08-18).
+DEFAULT_MONITORING_AGENT: Final = "v1.7.0-eksbuild.1"
+FIRST_MONITORING_AGENT: Final = Version(1, 6, 3)
+
 # Source: NVIDIA/dcgm-exporter, dcgm-exporter.yaml and tags (2026-05-12).
 DCGM_EXPORTER_IMAGE: Final = "nvcr.io/nvidia/k8s/dcgm-exporter"
 DEFAULT_DCGM_EXPORTER: Final = "4.5.3-4.8.2-distroless"

@@ -19,6 +19,43 @@ ADDON: Final = "eks-node-monitoring-agent"
 DCGM: Final = "dcgm-server"
 HARDWARE: Final = "AcceleratedHardwareReady"
 DAEMONS: Final = "/apis/apps/v1/namespaces/kube-system/daemonsets"
+_TYPES: Final = {
+    "g3": "4xlarge 8xlarge 16xlarge",
+    "g3s": "xlarge",
+    "g4dn": "xlarge 2xlarge 4xlarge 8xlarge 12xlarge 16xlarge metal",
+    "g5": "xlarge 2xlarge 4xlarge 8xlarge 12xlarge 16xlarge 24xlarge 48xlarge",
+    "g6": "xlarge 2xlarge 4xlarge 8xlarge 12xlarge 16xlarge 24xlarge 48xlarge",
+    "g6e": "xlarge 2xlarge 4xlarge 8xlarge 12xlarge 16xlarge 24xlarge 48xlarge",
+    "g6f": "large xlarge 2xlarge 4xlarge",
+    "g7": "2xlarge 4xlarge 8xlarge 12xlarge 24xlarge 48xlarge",
+    "g7e": "2xlarge 4xlarge 8xlarge 12xlarge 24xlarge 48xlarge",
+    "gr6": "4xlarge 8xlarge",
+    "gr6f": "4xlarge",
+    "p2": "xlarge 8xlarge 16xlarge",
+    "p3": "2xlarge 8xlarge 16xlarge",
+    "p3dn": "24xlarge",
+    "p4d": "24xlarge",
+    "p4de": "24xlarge",
+    "p5": "4xlarge 48xlarge",
+    "p5e": "48xlarge",
+    "p5en": "48xlarge",
+    "p6-b200": "48xlarge",
+    "p6-b300": "48xlarge",
+}
+_KNOWN_NODES: Final = [
+    {
+        "key": "node.kubernetes.io/instance-type",
+        "operator": "In",
+        "values": [f"{family}.{size}" for family, sizes in _TYPES.items() for size in sizes.split()],
+    },
+    {"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64"]},
+]
+# Where the GPU part of the add-on goes by itself. Source: its chart's values.yaml, v1.7.0.
+KNOWN: Final = {
+    "nodeAffinity": {
+        "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": _KNOWN_NODES}]}
+    }
+}
 LOOK_SECONDS: Final = 1.0
 # The agent waits a minute for the DCGM server, and Karpenter ten more: what is broken is shown as broken for that long already.
 PATIENCE_SECONDS: Final = 8.0
@@ -56,27 +93,25 @@ class Monitoring:
 
 
 def daemons(values: Mapping[str, Any]) -> Iterator[Document]:
-    """The two DaemonSets of the add-on; its GPU part tolerates what the configuration says, and that is nothing by default.
+    """The two DaemonSets of the add-on; its GPU part goes where the configuration says.
+
+    That is by default where there is no taint, and to the instance types that the add-on knows.
 
     Source: aws/eks-node-monitoring-agent charts/eks-node-monitoring-agent, v1.7.0.
     """
     everything = [{"operator": "Exists"}]
-    yield _daemon(ADDON, values.get("nodeAgent", {}).get("tolerations", everything), {})
-    # By instance type there, which comes to the same.
-    yield _daemon(DCGM, values.get("dcgmAgent", {}).get("tolerations", []), {"kubernetes.io/arch": "amd64"})
+    yield _daemon(ADDON, {"tolerations": everything, **values.get("nodeAgent", {})})
+    yield _daemon(DCGM, {"tolerations": [], "affinity": KNOWN, **values.get("dcgmAgent", {})})
 
 
-def _daemon(name: str, tolerations: list[Document], selector: Mapping[str, str]) -> Document:
+def _daemon(name: str, values: Mapping[str, Any]) -> Document:
     labels = {"k8s-app": name}
     spec: Document = {
         "containers": [{"name": name, "image": f"rehearsal.invalid/{ADDON}:v1.7.0"}],
-        "nodeSelector": {"kubernetes.io/os": "linux", **selector},
-        "tolerations": tolerations,
+        "nodeSelector": {"kubernetes.io/os": "linux", **values.get("nodeSelector", {})},
+        "tolerations": values["tolerations"],
+        "affinity": values.get("affinity", {}),
     }
-    if name == DCGM:
-        gpus = {"matchExpressions": [{"key": INSTANCE_GPU_COUNT, "operator": "Exists"}]}
-        required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [gpus]}}
-        spec["affinity"] = {"nodeAffinity": required}
     return {
         "apiVersion": "apps/v1",
         "kind": "DaemonSet",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from eks_rehearsal.cluster.kube import Document, condition
 from eks_rehearsal.cluster.monitoring import ADDON, DAEMONS, DCGM, HARDWARE, say
-from eks_rehearsal.diagnosis import untolerated
+from eks_rehearsal.diagnosis import is_elsewhere, untolerated
 from eks_rehearsal.errors import StoryFailed
 from eks_rehearsal.scene import Scene, Workload
 from eks_rehearsal.stories.story import NotPlayed, Story
@@ -40,8 +40,7 @@ def _is_well(scene: Scene, workload: Workload, node: str) -> None:
     if said == "True":
         return
     daemon = scene.kube.get(f"{DAEMONS}/{DCGM}")
-    taint = untolerated(daemon, scene.node(node))
-    why = f"{DCGM} of add-on {ADDON} does not tolerate the taint {taint}" if taint else "it says no more"
+    why = _why_without(daemon, scene.node(node))
     second = _replacement(scene, workload, node)
     scene.until("the agent to say how the next node is", lambda: condition(scene.node(second), HARDWARE), seconds=40)
     again = condition(scene.node(second), HARDWARE) == "False"
@@ -54,6 +53,16 @@ def _is_well(scene: Scene, workload: Workload, node: str) -> None:
         )
         + f"; {why}"
     )
+
+
+def _why_without(daemon: Document, node: Document) -> str:
+    """Why the GPU part of the agent is not on a node."""
+    labels, part = node["metadata"].get("labels", {}), f"{DCGM} of add-on {ADDON}"
+    if taint := untolerated(daemon, node):
+        return f"{part} does not tolerate the taint {taint}"
+    if is_elsewhere(daemon, labels):
+        return f"the affinity of {part} leaves out {labels.get('node.kubernetes.io/instance-type')}"
+    return "it says no more"
 
 
 def _replacement(scene: Scene, workload: Workload, node: str) -> str:

@@ -76,12 +76,13 @@ class Target:
         made: Construct = self._eks.HelmChart(scope, id, cluster=self.cluster, **properties)
         return made
 
-    def addon(self, scope: Construct, id: str, name: str, values: Mapping[str, Any]) -> Construct:
-        """One add-on of EKS, in the version that EKS has for the cluster's Kubernetes."""
+    def addon(self, scope: Construct, id: str, name: str, version: str, values: Mapping[str, Any]) -> Construct:
+        """One add-on of EKS."""
         made: Construct = self._eks.CfnAddon(
             scope,
             id,
             addon_name=name,
+            addon_version=version,
             cluster_name=self.cluster_name,
             configuration_values=json.dumps(values),
             resolve_conflicts="OVERWRITE",

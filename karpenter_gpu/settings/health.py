@@ -5,27 +5,50 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from karpenter_gpu.compat import DCGM_EXPORTER_IMAGE, DEFAULT_DCGM_EXPORTER
+from karpenter_gpu.compat import (
+    DCGM_EXPORTER_IMAGE,
+    DEFAULT_DCGM_EXPORTER,
+    DEFAULT_MONITORING_AGENT,
+    FIRST_MONITORING_AGENT,
+)
 from karpenter_gpu.errors import Fault
 from karpenter_gpu.settings._setting import setting
 from karpenter_gpu.settings.device_plugin import image_faults
+from karpenter_gpu.versions import Version
 
 
 @setting
 class Health:
     """EKS's node monitoring agent, which says on a node when its hardware, kernel, network or disk is broken.
 
-    It is installed as the add-on `eks-node-monitoring-agent`, with the tolerations that its GPU part needs on tainted nodes.
+    It is installed as the add-on `eks-node-monitoring-agent`, told to run its GPU part on every GPU node, whatever its taints and
+    its instance type.
 
     Args:
         repair: Replace nodes that the agent calls broken: after 10 minutes for GPUs, after 30 for anything else, and at most
             a fifth of a pool's nodes, rounded up (Karpenter 1.1). It heeds neither budgets nor do-not-disrupt.
+
+        version: Of the add-on, as `aws eks describe-addon-versions` lists it; from v1.6.3.
 
     Sources: https://docs.aws.amazon.com/eks/latest/userguide/node-health.html; karpenter-provider-aws
     pkg/cloudprovider/cloudprovider.go, RepairPolicies.
     """
 
     repair: bool = False
+    version: str = DEFAULT_MONITORING_AGENT
+
+    def check(self) -> Iterator[Fault]:
+        found = re.fullmatch(r"v([0-9]+)\.([0-9]+)\.([0-9]+)-eksbuild\.[0-9]+", self.version)
+        if not found:
+            yield Fault(
+                "version", f"{self.version!r} is not an add-on's version; write it as in {DEFAULT_MONITORING_AGENT}"
+            )
+        elif Version(*map(int, found.groups())) < FIRST_MONITORING_AGENT:
+            yield Fault(
+                "version",
+                f"{self.version} cannot be told to run its GPU part on every GPU node, and calls a GPU that it does not know "
+                f"broken; use v{FIRST_MONITORING_AGENT} or later",
+            )
 
 
 @setting

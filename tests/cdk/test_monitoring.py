@@ -15,6 +15,7 @@ def pools():
 def test_the_agents_gpu_part_tolerates_whatever_a_gpu_node_is_tainted_with():
     addons = [one["Properties"] for one in synthesized(SHAPE).of_type("AWS::EKS::Addon").values()]
     (agent,) = [one for one in addons if one["AddonName"] == "eks-node-monitoring-agent"]
+    assert agent["AddonVersion"] == "v1.7.0-eksbuild.1"
     for pool in pools():
         taints = node_pool(pool)["spec"]["template"]["spec"]["taints"]
         assert tolerated(json.loads(agent["ConfigurationValues"])["dcgmAgent"], taints)

@@ -3,18 +3,53 @@
 import pytest
 
 from eks_rehearsal.cluster.monitoring import ADDON, DCGM, PATIENCE_SECONDS, daemons, look
-from eks_rehearsal.diagnosis import untolerated
-from karpenter_gpu.cdk.monitoring import TOLERANT
+from eks_rehearsal.diagnosis import is_elsewhere, untolerated
+from eks_rehearsal.stories.repair import _why_without
+from karpenter_gpu.cdk.monitoring import EVERYWHERE
 
 GPU = {"karpenter.k8s.aws/instance-gpu-count": "1", "kubernetes.io/arch": "amd64"}
 TAINTED = {"spec": {"taints": [{"key": "nvidia.com/gpu", "value": "true", "effect": "NoSchedule"}]}}
 
 
-@pytest.mark.parametrize(("values", "taint"), [({}, "nvidia.com/gpu:NoSchedule"), (TOLERANT, "")])
+@pytest.mark.parametrize(("values", "taint"), [({}, "nvidia.com/gpu:NoSchedule"), (EVERYWHERE, "")])
 def test_the_gpu_part_of_the_agent_goes_on_tainted_nodes_only_as_its_configuration_says(values, taint):
     found = {one["metadata"]["name"]: one for one in daemons(values)}
     assert untolerated(found[ADDON], TAINTED) == ""
     assert untolerated(found[DCGM], TAINTED) == taint
+
+
+NEWER = {
+    "node.kubernetes.io/instance-type": "g9.xlarge",
+    "kubernetes.io/arch": "amd64",
+    "karpenter.k8s.aws/instance-gpu-manufacturer": "nvidia",
+}
+
+
+@pytest.mark.parametrize(
+    ("values", "labels", "left_out"),
+    [
+        ({}, NEWER, True),
+        ({}, {**NEWER, "node.kubernetes.io/instance-type": "g6.xlarge"}, False),
+        (EVERYWHERE, NEWER, False),
+        (EVERYWHERE, {**NEWER, "kubernetes.io/arch": "arm64"}, True),
+        (EVERYWHERE, {"node.kubernetes.io/instance-type": "g6.xlarge", "kubernetes.io/arch": "amd64"}, False),
+        (EVERYWHERE, {"node.kubernetes.io/instance-type": "m7i.xlarge", "kubernetes.io/arch": "amd64"}, True),
+    ],
+)
+def test_the_gpu_part_of_the_agent_goes_to_types_newer_than_it_only_as_its_configuration_says(values, labels, left_out):
+    _, dcgm = daemons(values)
+    assert is_elsewhere(dcgm, labels) is left_out
+
+
+def test_why_the_gpu_part_of_the_agent_is_missing_is_said():
+    tolerant = {"dcgmAgent": {"tolerations": [{"operator": "Exists"}]}}
+    for values, words in (
+        ({}, "does not tolerate the taint"),
+        (tolerant, "leaves out g9.xlarge"),
+        (EVERYWHERE, "no more"),
+    ):
+        _, dcgm = daemons(values)
+        assert words in _why_without(dcgm, {**TAINTED, "metadata": {"labels": NEWER}})
 
 
 class Kube:

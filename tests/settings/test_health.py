@@ -32,6 +32,14 @@ def karpenter(version="1.14.3", **gates):
         ({"health": {"repair": "yes"}}, "health.repair: 'yes' is not true or false"),
         ({"health": {"repairs": True}}, "health.repairs: 'repairs' is not a setting; did you mean 'repair'?"),
         (
+            {"health": {"version": "1.7.0"}},
+            "health.version: '1.7.0' is not an add-on's version; write it as in v1.7.0-eksbuild.1",
+        ),
+        (
+            {"health": {"version": "v1.6.2-eksbuild.1"}},
+            "health.version: v1.6.2-eksbuild.1 cannot be told to run its GPU part on every GPU node, and calls a GPU that it",
+        ),
+        (
             {"karpenter": karpenter(node_repair=True)},
             "karpenter.feature_gates.node_repair: would replace every GPU node every ten minutes, for ever, under a monitoring",
         ),
