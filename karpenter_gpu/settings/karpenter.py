@@ -29,9 +29,9 @@ PUBLIC_CHARTS: Final = "oci://public.ecr.aws/karpenter"
 # AWS: an IAM role name has at most 64 characters.
 ROLE_NAME_LIMIT: Final = 64
 
-# CloudFormation waits for a custom resource for an hour at most.
-LONGEST_DRAIN: Final = timedelta(minutes=58)
-# Which leaves EC2 a quarter of an hour for what is terminated then.
+# CloudFormation waits for a custom resource for an hour at most, and the last looks can take minutes.
+LONGEST_DRAIN: Final = timedelta(minutes=55)
+# Which leaves EC2 ten minutes for what is terminated then.
 LONGEST_BEFORE_TERMINATION: Final = timedelta(minutes=45)
 
 FAIL: Final = "fail"
@@ -138,7 +138,7 @@ class KarpenterSettings:
             CoreDNS may be waiting for its nodes, and gets its role by `irsa`.
 
         drain_timeout: How long a destroy waits for the pools' instances to be gone, before it gives up and names
-            those that are left, and why. At most 58 minutes.
+            those that are left, and why. At most 55 minutes.
 
         on_drain_timeout: What a destroy does then: `fail`, and keep what Karpenter needs to finish, or `terminate` the
             instances with their pods; `drain_timeout` is at most 45 minutes then.

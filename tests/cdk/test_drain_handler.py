@@ -29,6 +29,7 @@ class World:
         self.invoked = []
         self.asked = []
         self.said = None
+        self.seconds_of_a_question = 0
         self.busy = []
         self.refusal = None
         self.terminated = []
@@ -47,6 +48,7 @@ class World:
     def invoke(self, **given):
         if given["FunctionName"] == "ask":
             self.asked.append(json.loads(given["Payload"]))
+            self.now += self.seconds_of_a_question
             if self.said is None:
                 raise RuntimeError("no way into the cluster")
             return {"Payload": io.BytesIO(json.dumps(self.said).encode())}
@@ -101,7 +103,7 @@ def run(monkeypatch, world, request="Delete", **more):
     event = {
         "RequestType": request,
         "ResponseURL": "https://example.com/",
-        "StackId": "stack",
+        "StackId": "arn:aws:cloudformation:eu-west-1:111122223333:stack/gpu-stack/1",
         "RequestId": "request",
         "LogicalResourceId": "Drain",
         "ResourceProperties": PROPERTIES,
@@ -233,7 +235,7 @@ def test_it_says_why_each_instance_is_alive(monkeypatch):
 def test_progress_is_told_every_minute_and_not_at_every_look(monkeypatch, capsys):
     run(monkeypatch, World([["i-1"]]))
     told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("waiting for 1 instance(s)")]
-    assert len(told) == 11
+    assert len(told) == 10
     assert "9 more minutes at most: i-1 (pool inference, running)" in told[1]
 
 
@@ -302,6 +304,29 @@ def test_what_may_not_be_terminated_fails_the_destroy_with_what_ec2_said(monkeyp
     assert world.now == 1_000_000 + 600 + 13 * 60
 
 
+def test_a_drain_that_ec2_never_answers_ends_before_cloudformation_hears_nothing_more(monkeypatch):
+    world = World([RuntimeError("denied")], remaining=1e6)
+    run(monkeypatch, world, ResourceProperties=TERMINATING | {"TimeoutSeconds": "2700"})
+    (answer,) = world.answers
+    assert (answer["Status"], "denied" in answer["Reason"]) == ("FAILED", True)
+    assert world.now - 1_000_000 == 56 * 60
+
+
+def test_what_ec2_shows_only_after_the_time_was_up_is_terminated_all_the_same(monkeypatch):
+    world = World([*[RuntimeError("denied")] * 65, *[["i-1"]] * 5, []], remaining=1e6)
+    run(monkeypatch, world, ResourceProperties=TERMINATING)
+    assert set(world.terminated) == {"i-1"}
+    assert [answer["Status"] for answer in world.answers] == ["SUCCESS"]
+
+
+def test_a_cluster_that_answers_slowly_is_not_asked_once_more_when_the_time_is_up(monkeypatch):
+    world = World([["i-1"]])
+    world.seconds_of_a_question = 150
+    run(monkeypatch, world)
+    assert world.answers[0]["Status"] == "FAILED"
+    assert world.now - 1_000_000 < 600 + 150 + 20
+
+
 def test_handing_over_is_tried_again_while_lambda_takes_no_call(monkeypatch):
     world = World([["i-1"]], remaining=120)
     world.busy = [RuntimeError("throttled"), RuntimeError("throttled")]
@@ -313,7 +338,7 @@ def test_a_pool_that_is_gone_is_let_go_of_by_the_cluster_and_what_was_is_told(mo
     world = World([[]])
     world.said = {"cluster": "there", "released": ["finalizer a was removed"]}
     run(monkeypatch, world, ResourceProperties=PROPERTIES | {"NodePool": "inference"})
-    assert [one["Release"] for one in world.asked] == ["inference"]
+    assert [(one["Release"], one["Stack"]) for one in world.asked] == [("inference", "gpu-stack")]
     assert "finalizer a was removed" in capsys.readouterr().out
     assert [answer["Status"] for answer in world.answers] == ["SUCCESS"]
 
@@ -322,3 +347,10 @@ def test_a_cluster_that_cannot_be_asked_holds_no_pool_that_is_gone(monkeypatch):
     world = World([[]])
     run(monkeypatch, world, ResourceProperties=PROPERTIES | {"NodePool": "inference"})
     assert [answer["Status"] for answer in world.answers] == ["SUCCESS"]
+
+
+def test_where_all_goes_the_gate_of_all_lets_go_of_what_the_stack_made(monkeypatch):
+    world = World([[]])
+    world.stack = "DELETE_IN_PROGRESS"
+    run(monkeypatch, world)
+    assert [(one["Release"], one["Stack"]) for one in world.asked] == [("", "gpu-stack")]

@@ -16,7 +16,7 @@ KARPENTER = {
     "metadata": {"namespace": "kube-system", "name": "karpenter-0"},
     "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
 }
-KARPENTERS = "/api/v1/namespaces/kube-system/pods?labelSelector=app.kubernetes.io%2Fname%3Dkarpenter"
+KARPENTERS = "/api/v1/namespaces/kube-system/pods?labelSelector=app.kubernetes.io%2Finstance%3Dkarpenter"
 PODS = "/api/v1/pods?fieldSelector=spec.nodeName%3Dnode-1"
 CLAIMS = "/apis/karpenter.sh/v1/nodeclaims"
 POOLS = "/apis/karpenter.sh/v1/nodepools"
@@ -29,7 +29,7 @@ DRAINING = {"/api/v1/nodes": [NODE], CLAIMS: [CLAIM], KARPENTERS: [KARPENTER]}
 def ask(monkeypatch):
     aws, reasons = load(monkeypatch, "aws", "reasons")
 
-    def asked(objects, *, gone=False, patched=None, **more):
+    def asked(objects, *, gone=False, patched=None, refused=(), **more):
         def describe(name):
             if gone:
                 raise ClientError({"Error": {"Code": "ResourceNotFoundException"}}, "DescribeCluster")
@@ -39,6 +39,8 @@ def ask(monkeypatch):
             if isinstance(objects, Exception):
                 raise objects
             if method == "PATCH":
+                if path.rpartition("/")[2] in refused:
+                    raise OSError("409")
                 patched.append((path.rpartition("/")[2], body["metadata"]["finalizers"]))
 
         def items(path):
@@ -49,7 +51,13 @@ def ask(monkeypatch):
 
         monkeypatch.setattr(aws, "client", lambda _: SimpleNamespace(describe_cluster=describe))
         monkeypatch.setattr(reasons, "Api", lambda *_: SimpleNamespace(items=items, call=call))
-        event = {"ClusterName": "gpu", "Namespace": "kube-system", "Instances": {ID: "inference"}, **more}
+        event = {
+            "ClusterName": "gpu",
+            "Namespace": "kube-system",
+            "Instances": {ID: "inference"},
+            "Stack": "gpu-stack",
+            **more,
+        }
         return reasons.handler(event, None)
 
     return asked
@@ -194,6 +202,28 @@ def test_what_no_controller_lets_go_of_is_let_go_of_and_only_karpenters_finalize
     assert said[0] == (
         "finalizer karpenter.sh/termination was removed from nodeclaims/ended, because no controller of Karpenter works"
     )
+
+
+OF_STACK = {"annotations": {"karpenter-gpu/made-by": "gpu-stack"}}
+OF_ANOTHER = {"annotations": {"karpenter-gpu/made-by": "another-stack"}}
+
+
+def test_where_all_goes_what_the_stack_made_is_let_go_of_and_no_pool_of_anybody_else(ask):
+    patched = []
+    classes = [
+        kept("inference", "karpenter.k8s.aws/termination", **OF_STACK),
+        kept("another", "karpenter.k8s.aws/termination", **OF_ANOTHER),
+        kept("by-hand", "karpenter.k8s.aws/termination"),
+    ]
+    ask({**LEFT, CLASSES: classes}, patched=patched, Release="")
+    assert patched == [("ended", ["theirs"]), ("inference", [])]
+
+
+def test_what_cannot_be_let_go_of_keeps_nothing_else(ask):
+    patched = []
+    said = ask(LEFT, patched=patched, Release="inference", refused={"ended"})["released"]
+    assert patched == [("inference", [])]
+    assert said[0].startswith("finalizer karpenter.sh/termination was not removed from nodeclaims/ended: ")
 
 
 @pytest.mark.parametrize("pods", [[KARPENTER], PermissionError("403")], ids=["works", "not seen"])

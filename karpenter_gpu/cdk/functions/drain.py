@@ -23,8 +23,11 @@ TELL_EVERY_SECONDS = 60
 HAND_OVER_MILLISECONDS = 360_000
 # Without that much of its limit left it gives up handing over, and answers.
 LAST_MILLISECONDS = 30_000
-# How long EC2 may take over instances that were terminated here: with the longest drain, what CloudFormation waits for.
+# How long EC2 may take over instances that were terminated here.
 TERMINATION_SECONDS = 13 * 60
+# After that much nothing is waited for any more: CloudFormation hears nothing of what is answered after its hour, and a look
+# and a question to the cluster that is down take four minutes.
+LONGEST_SECONDS = 56 * 60
 # How long EC2 may be throttled or down in one look, so that the last one, when the time is up, is not the one that fails.
 PATIENCE_SECONDS = 60
 # How long the cluster is asked why.
@@ -67,18 +70,20 @@ def verdict(event, context):
 def wait(event, context):
     """The verdict on a deletion, when it is known."""
     properties = event["ResourceProperties"]
-    event.setdefault("Deadline", time.time() + int(properties["TimeoutSeconds"]))
+    began = event.setdefault("Began", time.time())
+    event.setdefault("Deadline", began + int(properties["TimeoutSeconds"]))
     empty_looks, tell_at, reasons = 0, 0, {}
     while True:
         left, error = look(properties)
         empty_looks = 0 if left or error else empty_looks + 1
         if empty_looks == EMPTY_LOOKS_NEEDED:
-            release(properties)
+            release(event)
             return ""
         if context.get_remaining_time_in_millis() < HAND_OVER_MILLISECONDS and handed_over(event, context):
             return HANDED_OVER
         is_over = time.time() >= event["Deadline"]
-        tells = bool(left) and (is_over or time.time() >= tell_at)
+        # Once the time is up, the cluster is asked only where it never was.
+        tells = bool(left) and time.time() >= tell_at and not (is_over and tell_at)
         if tells:
             reasons, tell_at = ask(properties, left), time.time() + TELL_EVERY_SECONDS
             print(progress(event, left, reasons))
@@ -86,8 +91,8 @@ def wait(event, context):
             event["Terminated"].update(terminate(left) if tells and not is_over else {})
         elif reasons.get("cluster") == "gone" or is_over:
             is_over = properties["OnTimeout"] != "terminate"
-            if not is_over and left:
-                event["Deadline"] = time.time() + TERMINATION_SECONDS
+            if not is_over and (left or error):
+                event["Deadline"] = min(time.time() + TERMINATION_SECONDS, began + LONGEST_SECONDS)
                 event["Terminated"] = terminate(left)
         if is_over and (left or error):
             return reason(event, context, left, reasons) if left else f"looking for instances failed: {error!r}"
@@ -173,11 +178,11 @@ def ask(properties, left):
     return asked(properties, Instances={i["InstanceId"]: tag(i, "karpenter.sh/nodepool") for i in left if billed(i)})
 
 
-def release(properties):
-    """Let go of a pool's NodeClaims and EC2NodeClass, whose finalizers a controller that does not work never would remove."""
-    if "NodePool" in properties:
-        for line in asked(properties, Release=properties["NodePool"]).get("released", ()):
-            print(line)
+def release(event):
+    """Let go of what no controller that works would: finalizers of a pool's NodeClaims and EC2NodeClass, or of all the stack's."""
+    properties, stack = event["ResourceProperties"], event["StackId"].split("/")[1]
+    for line in asked(properties, Release=properties.get("NodePool", ""), Stack=stack).get("released", ()):
+        print(line)
 
 
 def asked(properties, **question):

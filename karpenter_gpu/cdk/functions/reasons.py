@@ -13,6 +13,8 @@ from cluster_api import Api
 
 DO_NOT_DISRUPT = "karpenter.sh/do-not-disrupt"
 KARPENTERS_OWN = "karpenter.sh/termination"
+# What the stack writes on all that it makes: its name.
+MADE_BY = "karpenter-gpu/made-by"
 CLASS_FINALIZER = "karpenter.k8s.aws/termination"
 NODE_POOLS = "/apis/karpenter.sh/v1/nodepools"
 NODE_CLAIMS = "/apis/karpenter.sh/v1/nodeclaims"
@@ -48,7 +50,8 @@ def handler(event, _context):
         return {"cluster": "there", "karpenter": [said]}
     seen = Seen(api)
     if "Release" in event:
-        return {"cluster": "there", "released": list(seen.released(event["Release"], event["Namespace"]))}
+        released = seen.released(event["Release"], event["Stack"], event["Namespace"])
+        return {"cluster": "there", "released": list(released)}
     found = {id: list(seen.why(id, pool)) for id, pool in list(event["Instances"].items())[:MOST]}
     return {"cluster": "there", "karpenter": list(seen.controller(event["Namespace"])), "instances": found}
 
@@ -90,7 +93,8 @@ class Seen:
 
     def controller(self, namespace):
         """Why no controller of Karpenter works, if none does."""
-        pods = self._list(f"/api/v1/namespaces/{namespace}/pods?labelSelector=app.kubernetes.io%2Fname%3Dkarpenter")
+        # By its release: the chart's nameOverride changes its other label.
+        pods = self._list(f"/api/v1/namespaces/{namespace}/pods?labelSelector=app.kubernetes.io%2Finstance%3Dkarpenter")
         if pods is None or any(is_true(one, "Ready") for one in pods):
             return
         if not pods:
@@ -106,28 +110,38 @@ class Seen:
                 + (f", {waits}" if waits else "")
             )
 
-    def released(self, pool, namespace):
-        """Take Karpenter's finalizers from what of a pool without instances no controller takes them from.
+    def released(self, pool, stack, namespace):
+        """Take Karpenter's finalizers from what of a pool without instances, or of every pool of a stack, no controller takes them from.
 
         What they are for is seen to: instances are gone, and the sweep removes launch templates and instance profiles.
         """
         if not any(self.controller(namespace)):
             return
+        classes = self._list(NODE_CLASSES) or ()
+        # A pool and its class have one name.
+        pools = {pool} if pool else {one["metadata"]["name"] for one in classes if maker(one) == stack}
         for one in self._claim_list or ():
             of = one["metadata"].get("labels", {}).get("karpenter.sh/nodepool")
-            if of == pool and "deletionTimestamp" in one["metadata"]:
+            if of in pools and "deletionTimestamp" in one["metadata"]:
                 yield from self._without(NODE_CLAIMS, KARPENTERS_OWN, one)
-        for one in self._list(NODE_CLASSES) or ():
-            if one["metadata"]["name"] == pool:
+        for one in classes:
+            if one["metadata"]["name"] in pools:
                 yield from self._without(NODE_CLASSES, CLASS_FINALIZER, one)
 
     def _without(self, path, finalizer, one):
         name, there = one["metadata"]["name"], one["metadata"].get("finalizers") or []
-        if finalizer in there:
-            others = [each for each in there if each != finalizer]
-            version = one["metadata"]["resourceVersion"]
+        if finalizer not in there:
+            return
+        others = [each for each in there if each != finalizer]
+        version, what = one["metadata"]["resourceVersion"], f"{path.rpartition('/')[2]}/{name}"
+        try:
             self._api.call("PATCH", f"{path}/{name}", {"metadata": {"finalizers": others, "resourceVersion": version}})
-            yield f"finalizer {finalizer} was removed from {path.rpartition('/')[2]}/{name}, because no controller of Karpenter works"
+        except Exception as error:
+            # The others must still be let go of.
+            traceback.print_exc()
+            yield f"finalizer {finalizer} was not removed from {what}: {error}"
+        else:
+            yield f"finalizer {finalizer} was removed from {what}, because no controller of Karpenter works"
 
     def why(self, id, pool):
         """Why an instance is alive, most telling first."""
@@ -165,6 +179,11 @@ class Seen:
             if one["spec"]["nodeName"] == node:
                 volume = one["spec"]["source"].get("persistentVolumeName", "?")
                 yield f"volume {volume} is not detached from node {node} (VolumeAttachment {one['metadata']['name']})"
+
+
+def maker(one):
+    """The stack that made an object, if one did."""
+    return (one["metadata"].get("annotations") or {}).get(MADE_BY)
 
 
 def budgets_of(pool):
