@@ -6,6 +6,8 @@ Source: the enumeration InstanceType of EC2 2016-11-15 in botocore 1.44.5 (2026-
 from __future__ import annotations
 
 import difflib
+import re
+from collections.abc import Mapping
 from typing import Final
 
 DATED: Final = "2026-11-23"
@@ -144,11 +146,22 @@ SIZES: Final = {family: tuple(sizes.split()) for families, sizes in _SIZES.items
 
 
 def near(name: str) -> tuple[str, ...]:
-    """The types whose names are most like one that is none, the likeliest first."""
+    """The types, or families, whose names are most like one that is none, the likeliest first."""
     family, _, size = name.partition(".")
+    if not size:
+        return tuple(difflib.get_close_matches(family, SIZES, n=2))
     families = [family] if family in SIZES else difflib.get_close_matches(family, SIZES, n=3)
     types = [f"{one}.{size_}" for one in families for size_ in SIZES[one]]
     return tuple(difflib.get_close_matches(f"{family}.{size}", types, n=2, cutoff=0.5))
+
+
+def generations(category: str) -> Mapping[str, int]:
+    """The families that Karpenter counts among a category, and of which generation each is.
+
+    Source: karpenter-provider-aws pkg/providers/instancetype/types.go, instanceTypeScheme.
+    """
+    found = ((family, re.match(rf"{category}(-[0-9]+tb)?([0-9]+)", family)) for family in SIZES)
+    return {family: int(match[2]) for family, match in found if match}
 
 
 def is_one(name: str) -> bool | None:

@@ -8,6 +8,7 @@ from karpenter_gpu import labels
 from karpenter_gpu.settings import Budget, CpuPool, GpuPool, Pool, Taint
 from karpenter_gpu.settings._types import karpenter_duration
 from karpenter_gpu.settings.chart import merged
+from karpenter_gpu.settings.cpu_pool import FIRST_GENERATION
 
 GROUP = "karpenter.k8s.aws"
 
@@ -106,8 +107,7 @@ def _of_cpus(pool: Pool) -> list[_Row]:
     assert isinstance(pool, CpuPool)
     return [
         (labels.INSTANCE_CATEGORY, "In", pool.categories),
-        # As Karpenter's own examples have it: what came before runs on Xen.
-        (labels.INSTANCE_GENERATION, "Gt", (2,) if pool.categories else ()),
+        (labels.INSTANCE_GENERATION, "Gt", (FIRST_GENERATION - 1,) if pool.categories else ()),
         (labels.INSTANCE_FAMILY, "In", pool.instance_families),
         (labels.INSTANCE_TYPE, "In", pool.instance_types),
     ]

@@ -17,6 +17,9 @@ from karpenter_gpu.settings.pool import Budget, CapacityType, GpuPool, Pool, Tai
 
 InstanceCategory = Literal["a", "c", "d", "h", "i", "m", "r", "t", "x", "z"]
 
+# As Karpenter's own examples have it: what came before runs on Xen.
+FIRST_GENERATION: Final = 3
+
 # Families with GPUs, Inferentia, Trainium, Gaudi, Qualcomm's, FPGAs or transcoders. Source: as in instance_types.py.
 _ACCELERATED: Final = ("g", "gr", "p", "inf", "trn", "dl", "vt", "f")
 
@@ -101,6 +104,8 @@ class CpuPool(Pool):
             )
         if self.instance_categories and (self.instance_families or self.instance_types):
             yield Fault("instance_categories", "say nothing beside families or types; leave one of the two out")
+        for category in self.instance_categories:
+            yield from self._category_faults(category)
         for where in ("instance_families", "instance_types"):
             for name in getattr(self, where):
                 if is_arm64(name) != (self.architecture == "arm64"):
@@ -114,6 +119,18 @@ class CpuPool(Pool):
                 yield Fault(
                     "instance_types", f"{name} is of none of instance_families; leave it out, or add its family"
                 )
+
+    def _category_faults(self, category: str) -> Iterator[Fault]:
+        found = instance_types.generations(category)
+        fits = {family: found[family] for family in found if is_arm64(family) == (self.architecture == "arm64")}
+        if max(fits.values(), default=0) < FIRST_GENERATION:
+            older = (
+                f", and has {', '.join(sorted(fits))}; name these as instance_families" if fits else "; leave it out"
+            )
+            yield Fault(
+                "instance_categories",
+                f"{category!r} has no family of the third generation or later of architecture {self.architecture}{older}",
+            )
 
     @property
     def categories(self) -> tuple[str, ...]:

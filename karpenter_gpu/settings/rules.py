@@ -20,6 +20,7 @@ from karpenter_gpu.settings import gates
 from karpenter_gpu.settings.ami import AmiAlias, AmiIds, AmiParameter
 from karpenter_gpu.settings.chart import REPLICAS
 from karpenter_gpu.settings.cluster import ExistingVpc, NewCluster, NewVpc
+from karpenter_gpu.settings.cpu_pool import CpuPool
 from karpenter_gpu.settings.device_plugin import DevicePlugin
 from karpenter_gpu.settings.existing import ExistingCluster
 from karpenter_gpu.settings.health import Health, Metrics
@@ -588,14 +589,19 @@ def new_cluster_warnings(cluster: NewCluster, region: str | None) -> Iterator[tu
 
 def system_node_warnings(cluster: NewCluster) -> Iterator[tuple[str, str]]:
     """What a person should know of instance types whose family is in no table."""
-    for name in cluster.system_nodes.instance_types:
-        if instance_types.is_one(name) is None:
-            near = instance_types.near(name)
+    for name, warning in _unseen(cluster.system_nodes.instance_types):
+        yield f"{name}-unseen", f"system nodes: {warning}"
+
+
+def _unseen(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Types and families of which nobody can say that they exist, each with its sentence."""
+    for name in names:
+        if name.partition(".")[0] not in instance_types.SIZES:
+            near = " or ".join(instance_types.near(name)) or "a typo"
             yield (
-                f"{name}-unseen",
+                name,
                 (
-                    f"system nodes: {name} is of no family that EC2 had on {instance_types.DATED}; if it is not a newer one, it "
-                    f"may be {' or '.join(near) or 'a typo'}"
+                    f"{name} is of no family that EC2 had on {instance_types.DATED}; if it is not a newer one, it may be {near}"
                 ),
             )
 
@@ -795,6 +801,9 @@ def pool_warnings(pool: Pool) -> Iterator[tuple[str, str]]:
     """What a person should know of a pool that is allowed all the same."""
     if isinstance(pool, GpuPool):
         yield from _reservation_warnings(pool)
+    if isinstance(pool, CpuPool):
+        for name, warning in _unseen((*pool.instance_families, *pool.instance_types)):
+            yield f"{pool.name}-{name}-unseen", f"pool {pool.name!r}: {warning}"
     ami = pool.ami
     if ami.family == "AL2":
         yield (

@@ -85,6 +85,14 @@ def test_a_document_with_vcpu_limit_is_of_one_and_c_changes_it():
             {"instance_families": ("m7i",), "instance_categories": ("m",)},
             "instance_categories: say nothing beside families or types; leave one of the two out",
         ),
+        (
+            {"instance_categories": ("c", "z")},
+            "instance_categories: 'z' has no family of the third generation or later of architecture amd64, and has z1d; name these",
+        ),
+        (
+            {"instance_categories": ("d",), "architecture": "arm64"},
+            "instance_categories: 'd' has no family of the third generation or later of architecture arm64; leave it out",
+        ),
         ({"instance_categories": ("p",)}, "instance_categories: 'p' is not one of 'a', 'c', 'd'"),
         (
             {"capacity_types": ("reserved",)},
@@ -106,6 +114,33 @@ def test_what_no_such_pool_can_be_is_one_sentence(given, fault):
         pool(**given)
     (found,) = caught.value.faults
     assert str(found).startswith(fault)
+
+
+@pytest.mark.parametrize(
+    ("category", "architecture"), [*((one, "amd64") for one in "cdimrtx"), *((one, "arm64") for one in "cimrtx")]
+)
+def test_every_other_category_has_something_to_launch(category, architecture):
+    assert pool(instance_categories=(category,), architecture=architecture)
+
+
+@pytest.mark.parametrize(
+    ("setting", "name", "near"),
+    [
+        ("instance_families", "m77i", "m7i"),
+        ("instance_types", "c5x.large", "c5.large"),
+        ("instance_families", "q1", "a typo"),
+    ],
+)
+def test_a_family_that_ec2_did_not_have_is_a_warning(setting, name, near):
+    said = dict(rules.pool_warnings(pool(**{setting: (name,)})))
+    (about,) = [one for one in said if one.endswith("-unseen")]
+    assert said[about].startswith(f"pool 'web': {name} is of no family that EC2 had on")
+    assert near in said[about]
+
+
+def test_a_family_that_ec2_has_is_none():
+    given = pool(instance_families=("m7i",), instance_types=("m7i.large",))
+    assert not [about for about, _ in rules.pool_warnings(given) if about.endswith("-unseen")]
 
 
 @pytest.mark.parametrize("name", ["m7g", "c6gn.large", "im4gn", "t4g.small", "a1"])
