@@ -464,7 +464,8 @@ class Karpenter(Construct):
 
     def _install_after(self, found_alone: IDependable) -> None:
         """Change nothing of another Karpenter's before it is known that there is none, nor when this one is rolled back."""
-        for one in (self._swept, self._plugin, self._monitoring, *self._controller_role.associations):
+        others = (*self._controller_role.associations, *self._drain.on_cluster)
+        for one in (self._swept, self._plugin, self._monitoring, *others):
             one.node.add_dependency(found_alone)
 
     def _provider_arn(self) -> str:

@@ -38,13 +38,13 @@ class AnyValue(dict):
 
 
 class Anything:
-    """Resource types that write down what is asked of them, and create an object of Kubernetes once, as kubectl does.
+    """Resource types that write down what is asked of them, and create and delete an object of Kubernetes as kubectl does.
 
-    `breaks` has the ids whose deletion fails.
+    `objects` has kind and name of those on the cluster, whichever resource made or overwrote them. `breaks` has the ids whose deletion fails.
     """
 
     def __init__(self):
-        self.objects = {}
+        self.objects = set()
         self.calls, self.breaks, self.failed, self._lock, self._count = [], set(), [], threading.Lock(), 0
         self.engine = Engine(
             Surroundings(
@@ -80,11 +80,11 @@ class Anything:
     def create(self, context, properties):
         self.note("create", context.logical_id)
         object_ = _object(properties)
-        if object_ and object_ in self.objects.values():
+        if object_ in self.objects and not properties.get("Overwrite"):
             raise RuntimeError(f"{' '.join(object_)} already exists")
-        self.objects[context.logical_id] = object_
         with self._lock:
             self._count += 1
+            self.objects |= {object_} if object_ else set()
         # Templates take ARNs apart.
         return Made(f"arn:aws:any:eu-west-1:111122223333:oidc-provider/{context.logical_id}-{self._count}", AnyValue())
 
@@ -92,11 +92,12 @@ class Anything:
         self.note("update", context.logical_id)
         return Made(id, AnyValue())
 
-    def delete(self, context, _, __):
+    def delete(self, context, _, properties):
         self.note("delete", context.logical_id)
         if context.logical_id in self.breaks:
             raise RuntimeError("an instance is alive")
-        self.objects.pop(context.logical_id, None)
+        with self._lock:
+            self.objects.discard(_object(properties))
 
     def deploy(self, template, ends=("CREATE_COMPLETE", "UPDATE_COMPLETE")):
         """Create the stack, or update it to another template; what was called."""
@@ -259,9 +260,11 @@ def test_a_second_karpenter_fails_before_it_installs_anything_and_its_rollback_r
 ):
     world = Anything()
     world.deploy(with_karpenter)
+    objects = set(world.objects)
     second = cluster_alone(pool("a"), pool("b"), id="Moved")
     calls = world.deploy(second, ends=("UPDATE_ROLLBACK_COMPLETE",))
     assert "ConfigMap only-one-karpenter already exists" in world.failed
     assert not [name for what, name in calls if what == "delete" and name in with_karpenter["Resources"]]
+    assert world.objects == objects
     created = {second["Resources"][name]["Type"] for what, name in calls if name not in with_karpenter["Resources"]}
     assert not created & {CHART, GATE, DRAIN, "Custom::KarpenterGpuSweep", "AWS::EKS::PodIdentityAssociation"}
