@@ -23,6 +23,8 @@ from tests.shapes import SHAPES, Shape, synthesized, text_of
 GATE = "Custom::KarpenterGpuDrain"
 POOL_GATE = "Custom::KarpenterGpuPoolDrain"
 SWEEP = "Custom::KarpenterGpuSweep"
+MANIFEST, CHART = "Custom::AWSCDK-EKS-KubernetesResource", "Custom::AWSCDK-EKS-HelmChart"
+TAKEOVER = "Custom::KarpenterGpuTakeover"
 SYSTEM_SWEEP = "Custom::KarpenterGpuSystemSweep"
 
 
@@ -36,6 +38,17 @@ def test_everything_a_gpu_node_or_karpenter_needs_outlives_the_drain(shape):
     outlives = shape.graph.waits_for(gate)
     pools = {name for name in shape.graph.resources if "NodePool" in name or "NodeOverlay" in name}
     assert set(shape.graph.resources) - outlives - {gate} == pools | set(shape.graph.of_type(POOL_GATE))
+
+
+def test_what_it_puts_on_a_cluster_waits_until_it_is_known_to_be_alone_there(shape):
+    """Another Karpenter has objects and releases of the same names, which a rollback of this one would delete."""
+    graph = shape.graph
+    (alone,) = (name for name in graph.of_type(MANIFEST) if "OnlyOne" in name)
+    properties, looks = graph.resources[alone]["Properties"], graph.of_type(TAKEOVER)
+    assert properties["Overwrite"] is bool(looks)
+    assert graph.waits_for(alone) >= set(looks)
+    on_cluster = {*graph.of_type(MANIFEST), *graph.of_type(CHART), *graph.of_type("AWS::EKS::PodIdentityAssociation")}
+    assert [name for name in on_cluster - {alone} if alone not in graph.waits_for(name)] == []
 
 
 def test_a_destroy_keeps_nothing_but_crds_that_were_taken_over(shape):
