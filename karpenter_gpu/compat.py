@@ -224,6 +224,9 @@ BOTTLEROCKET_RAID0_SINCE: Final = Minor(1, 1)
 # starts until this one (awslabs/amazon-eks-ami#2717). Bottlerocket: bottlerocket.dev, container-runtime-plugins.
 AL2023_FAST_START_SINCE: Final = "v20260512"
 BOTTLEROCKET_FAST_START_SINCE: Final = Version(1, 44, 0)
+# From these on the layers that Bottlerocket pulls in parallel are on NVMe, too: aws/karpenter-provider-aws#8393, SupportsDefaultBind.
+BOTTLEROCKET_FAST_NVME_SINCE: Final = Version(1, 46, 0)
+KARPENTER_FAST_NVME_SINCE: Final = Minor(1, 8)
 # The Bottlerocket release whose documentation first has each way of sharing GPUs: bottlerocket.dev, kubelet-device-plugins.
 BOTTLEROCKET_SHARING_SINCE: Final = {
     "time-slicing": Version(1, 29, 0),

@@ -124,12 +124,10 @@ class CpuPool(Pool):
         found = instance_types.generations(category)
         fits = {family: found[family] for family in found if is_arm64(family) == (self.architecture == "arm64")}
         if max(fits.values(), default=0) < FIRST_GENERATION:
-            older = (
-                f", and has {', '.join(sorted(fits))}; name these as instance_families" if fits else "; leave it out"
-            )
             yield Fault(
                 "instance_categories",
-                f"{category!r} has no family of the third generation or later of architecture {self.architecture}{older}",
+                f"{category!r} has {', '.join(fits) or 'nothing'} of architecture {self.architecture}, and categories are of the "
+                "third generation and later; leave it out, or name families",
             )
 
     @property

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from pydantic import AfterValidator, Field
 
 from karpenter_gpu import gpus, labels
-from karpenter_gpu.compat import DEFAULT_AMI_ALIAS
+from karpenter_gpu.compat import BOTTLEROCKET_FAST_NVME_SINCE, DEFAULT_AMI_ALIAS
 from karpenter_gpu.errors import Fault
 from karpenter_gpu.settings import reservations, rest
 from karpenter_gpu.settings._setting import setting
@@ -35,6 +35,7 @@ from karpenter_gpu.settings.kubelet import Kubelet
 from karpenter_gpu.settings.reservations import NewReservation, Reservation, ReservationById
 from karpenter_gpu.settings.sharing import AnySharing, sharing_faults
 from karpenter_gpu.settings.user_data import user_data_faults
+from karpenter_gpu.versions import Version
 
 SPOT: Final = "spot"
 ON_DEMAND: Final = "on-demand"
@@ -502,7 +503,7 @@ class GpuPool(Pool):
     @property
     def disk(self) -> RootVolume:
         """The disk for images, as fast as they are pulled."""
-        on_nvme = self.storage_policy is not None and all(i.nvme_gb for i in self.types)
+        on_nvme = self.storage_policy is not None and all(i.nvme_gb for i in self.types) and self._layers_go_to_nvme
         if self.fast_start and self.root_volume.throughput_mib is None and not on_nvme:
             return replace(self.root_volume, throughput_mib=_FAST_MIB)
         return self.root_volume
@@ -513,6 +514,14 @@ class GpuPool(Pool):
         has_nvme = any(i.nvme_gb for i in self.types)
         fast = self.fast_start and has_nvme and self.image_snapshot is None
         return "RAID0" if fast else self.instance_store_policy
+
+    @property
+    def _layers_go_to_nvme(self) -> bool:
+        """Whether the image puts what it pulls in parallel where the NVMe is; not known of an image of one's own."""
+        if self.ami.family != "Bottlerocket":
+            return True
+        release = self.ami.numbered if isinstance(self.ami, AmiAlias) else Version(0, 0, 0)
+        return release is None or release >= BOTTLEROCKET_FAST_NVME_SINCE
 
     @property
     def _candidates(self) -> tuple[gpus.InstanceType, ...]:

@@ -309,9 +309,17 @@ def _sharing_fits(pool: GpuPool, _: Minor, __: Version, ___: KarpenterSettings) 
         )
 
 
-def _start_fits(pool: GpuPool, _: Minor, __: Version, ___: KarpenterSettings) -> Iterator[Fault]:
-    """An older image does not know how to pull in parallel, or hangs."""
+def _start_fits(pool: GpuPool, _: Minor, release: Version, __: KarpenterSettings) -> Iterator[Fault]:
+    """An older image does not know how to pull in parallel, or hangs; an older Karpenter leaves the layers on the volume."""
     ami = pool.ami
+    knows_nvme = compat.BOTTLEROCKET_RAID0_SINCE <= release.line
+    is_slow = ami.family == "Bottlerocket" and pool.disk.throughput_mib is None
+    if pool.fast_start and is_slow and knows_nvme and release.line < compat.KARPENTER_FAST_NVME_SINCE:
+        yield Fault(
+            "fast_start",
+            f"would pull onto a slow volume: Karpenter {release} does not put these layers on the NVMe of a Bottlerocket node; use "
+            f"{compat.KARPENTER_FAST_NVME_SINCE} or later, or give root_volume.throughput_mib, as 600",
+        )
     if not pool.fast_start or not isinstance(ami, AmiAlias) or ami.release == "latest":
         return
     oldest = compat.BOTTLEROCKET_FAST_START_SINCE

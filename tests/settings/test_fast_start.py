@@ -76,6 +76,11 @@ def fit(karpenter="1.14.3", region=None, **given):
             "1.0.14",
             "fast_start: Karpenter 1.0.14 counts the NVMe of a Bottlerocket node and does not",
         ),
+        (
+            "bottlerocket@1.62.0",
+            "1.7.3",
+            "fast_start: would pull onto a slow volume: Karpenter 1.7.3 does not put these layers on the NVMe",
+        ),
     ],
 )
 def test_an_image_or_a_karpenter_that_is_too_old_is_refused(alias, karpenter, fault):
@@ -86,6 +91,27 @@ def test_an_image_or_a_karpenter_that_is_too_old_is_refused(alias, karpenter, fa
 @pytest.mark.parametrize("alias", ["al2023@v20260512", "al2023@latest", "bottlerocket@1.44.0", "bottlerocket@latest"])
 def test_images_that_can_are_taken(alias):
     assert fit(ami={"alias": alias}) == []
+
+
+def test_an_older_karpenter_is_taken_with_a_volume_that_is_fast_or_without_nvme():
+    volume = {"root_volume": {"throughput_mib": 600}}
+    assert fit(ami=BOTTLEROCKET, karpenter="1.7.3", **volume) == []
+    slow = {"gpu_names": (), "instance_families": ("g5g",), "architecture": "arm64"}
+    assert fit(ami=BOTTLEROCKET, karpenter="1.7.3", **slow) == []
+
+
+@pytest.mark.parametrize(
+    ("ami", "throughput"),
+    [
+        ({"alias": "bottlerocket@1.45.0"}, 600),
+        ({"ami_ids": ("ami-0123456789abcdef0",), "family": "Bottlerocket"}, 600),
+        ({"alias": "bottlerocket@1.46.0"}, None),
+        ({"alias": "bottlerocket@latest"}, None),
+        ({"alias": "al2023@v20260512"}, None),
+    ],
+)
+def test_the_volume_is_fast_unless_the_layers_are_known_to_be_on_nvme(ami, throughput):
+    assert pool(ami=ami).disk.throughput_mib == throughput
 
 
 def test_a_snapshot_is_of_one_region():
