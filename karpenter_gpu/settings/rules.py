@@ -312,7 +312,7 @@ def _sharing_fits(pool: GpuPool, _: Minor, __: Version, ___: KarpenterSettings) 
 def _start_fits(pool: GpuPool, _: Minor, release: Version, __: KarpenterSettings) -> Iterator[Fault]:
     """An older image does not know how to pull in parallel, or hangs; an older Karpenter leaves the layers on the volume."""
     ami = pool.ami
-    knows_nvme = compat.BOTTLEROCKET_RAID0_SINCE <= release.line
+    knows_nvme = release.line >= compat.BOTTLEROCKET_RAID0_SINCE
     is_slow = ami.family == "Bottlerocket" and pool.disk.throughput_mib is None
     if pool.fast_start and is_slow and knows_nvme and release.line < compat.KARPENTER_FAST_NVME_SINCE:
         yield Fault(
