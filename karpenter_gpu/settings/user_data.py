@@ -18,8 +18,10 @@ else:
 NODE_CONFIG: Final = "application/node.eks.aws"
 SHELL_SCRIPT: Final = "text/x-shellscript"
 
-# EC2 API reference, RunInstances: the limit before base64.
-_MOST_BYTES: Final = 16 * 1024
+# The limit before base64, of which Karpenter's part with the cluster's certificate, labels and taints needs up to a quarter, and
+# what this package adds less than 1 KiB. Source: EC2 API reference, RunInstances.
+_EC2_BYTES: Final = 16 * 1024
+MOST_BYTES: Final = _EC2_BYTES - 4 * 1024 - 1024
 # What cloud-init and nodeadm take. Source: cloud-init docs/explanation/format; amazon-eks-ami nodeadm/internal/configprovider.
 _PARTS: Final = (NODE_CONFIG, SHELL_SCRIPT, "text/cloud-config", "text/cloud-boothook")
 
@@ -57,10 +59,11 @@ def user_data_faults(text: str, ami_family: str, settings: Mapping[str, object])
         settings: Those of the pool that write user data themselves, by name.
     """
     size = len(text.encode(errors="replace"))
-    if size > _MOST_BYTES:
+    if size > MOST_BYTES:
         yield Fault(
             "",
-            f"has {size} bytes, and EC2 takes {_MOST_BYTES} with Karpenter's own; let it fetch the rest when it runs",
+            f"has {size} bytes and may have {MOST_BYTES}: EC2 takes {_EC2_BYTES} with what Karpenter and karpenter-gpu add; let it "
+            "fetch the rest when it runs",
         )
         return
     owned = {path: f"use {name}" for name, paths in _OF_SETTINGS.items() if settings.get(name) for path in paths}
@@ -121,6 +124,12 @@ def _node_config_faults(content: str, owned: Mapping[_Path, str]) -> Iterator[Fa
         documents = list(yaml.safe_load_all(content))
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         yield Fault("", f"has a NodeConfig that is not YAML: {' '.join(str(error).split())}; correct it")
+        return
+    if len(documents) > 1:
+        yield Fault(
+            "",
+            f"has {len(documents)} NodeConfigs in one part, of which nodeadm reads the first; make each a part of a MIME document",
+        )
         return
     for document in documents:
         kind = document.get("kind") if isinstance(document, Mapping) else None

@@ -6,12 +6,14 @@ import tomllib
 import yaml
 
 from eks_rehearsal.cluster.user_data import registration
-from karpenter_gpu import AmiAlias, GpuPool, RootVolume
+from karpenter_gpu import AmiAlias, GpuPool, MigSharing, RootVolume
 from karpenter_gpu.manifests.node_class import ec2_node_class
 from karpenter_gpu.manifests.user_data import user_data
+from karpenter_gpu.settings.user_data import MOST_BYTES
 
 POOL = GpuPool(name="p", gpu_names=("l4",), gpu_limit=8, fast_start=True)
 BOTTLEROCKET = replace(POOL, ami=AmiAlias(alias="bottlerocket@1.62.0"))
+SHARED = replace(BOTTLEROCKET, gpu_names=("h100",), gpu_limit=8, sharing=MigSharing(mig_profile="1g.10gb"))
 WITHOUT_NVME = GpuPool(name="p", instance_families=("g5g",), architecture="arm64", gpu_limit=8, fast_start=True)
 SCRIPT = "#!/bin/bash\necho hello\n"
 OWN = "apiVersion: node.eks.aws/v1alpha1\nkind: NodeConfig\nspec:\n  kubelet: {config: {logLevel: 4}}\n"
@@ -66,6 +68,13 @@ def test_what_karpenter_adds_and_what_we_add_make_one_node():
         f"--KARPENTER-GPU\nContent-Type: application/node.eks.aws\n\n{karpenters}\n--KARPENTER-GPU--",
     )
     assert registration(whole).cluster == "gpu"
+
+
+@pytest.mark.parametrize("pool", [POOL, BOTTLEROCKET, SHARED])
+def test_the_longest_user_data_leaves_karpenter_a_quarter_of_what_ec2_takes(pool):
+    begin, end = ("settings.motd = '", "'") if pool.ami.family == "Bottlerocket" else ("#!", "")
+    own = begin + "x" * (MOST_BYTES - len(begin + end)) + end
+    assert 11 * 1024 < len(user_data(replace(pool, user_data=own))) <= 12 * 1024
 
 
 def test_bottlerocket_is_told_in_its_own_settings_beside_ones_own():

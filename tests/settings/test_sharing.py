@@ -4,7 +4,10 @@ import pytest
 
 from karpenter_gpu import DevicePlugin, GpuPool, InvalidSettings, KarpenterSettings, NewCluster, Platform, Sharing
 from karpenter_gpu.settings import rules
+from karpenter_gpu.settings.user_data import MOST_BYTES
 from karpenter_gpu.versions import Minor
+
+NODE_CONFIG_DOCUMENT = "apiVersion: node.eks.aws/v1alpha1\nkind: NodeConfig\nspec: {}\n"
 
 BOTTLEROCKET = {"alias": "bottlerocket@1.62.0"}
 TURNS = {"strategy": "time-slicing", "replicas": 4}
@@ -85,8 +88,12 @@ def pool(**given):
             "user_data: has a NodeConfig, which AL2023 reads and AL2 does not; use a shell script",
         ),
         (
-            {"user_data": "#!" + "x" * 16384},
-            "user_data: has 16386 bytes, and EC2 takes 16384 with Karpenter's own; let it",
+            {"user_data": "#!" + "x" * MOST_BYTES},
+            "user_data: has 11266 bytes and may have 11264: EC2 takes 16384 with what Karpenter and karpenter-gpu add; let it",
+        ),
+        (
+            {"user_data": NODE_CONFIG_DOCUMENT + "---\n" + NODE_CONFIG_DOCUMENT},
+            "user_data: has 2 NodeConfigs in one part, of which nodeadm reads the first; make each a part of a MIME document",
         ),
         (
             {"class_spec": {"userData": "x"}},
