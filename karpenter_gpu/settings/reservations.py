@@ -54,7 +54,8 @@ class ReservationById:
 
 @setting
 class ReservationsByTags:
-    """Every On-Demand Capacity Reservation with these tags, also one that comes later.
+    """Every reservation with these tags, also one that comes later: On-Demand Capacity Reservations, and from Karpenter 1.6 on
+    Capacity Blocks.
 
     Args:
         tags: Each must be there; the value `*` takes any value.

@@ -26,7 +26,7 @@ from karpenter_gpu.settings.existing import ExistingCluster
 from karpenter_gpu.settings.health import Health, Metrics
 from karpenter_gpu.settings.karpenter import POD_IDENTITY, KarpenterSettings, role_name_faults
 from karpenter_gpu.settings.pool import GpuPool, Pool
-from karpenter_gpu.settings.reservations import ReservationsByTags
+from karpenter_gpu.settings.reservations import LONGEST_DRAIN_OF_A_BLOCK, ReservationsByTags
 from karpenter_gpu.settings.sharing import Sharing
 from karpenter_gpu.versions import Minor, Version
 
@@ -801,6 +801,16 @@ def _reservation_warnings(pool: GpuPool) -> Iterator[tuple[str, str]]:
             (
                 f"pool {pool.name!r}: pods that may not be evicted stay until EC2 takes the nodes of {pool.blocks[0]} away, some 30 "
                 "minutes before it ends; give termination_grace_period 9m to end them in order"
+            ),
+        )
+    grace = pool.termination_grace_period
+    tagged = any(isinstance(one, ReservationsByTags) for one in pool.reservations)
+    if tagged and not pool.blocks and (grace is None or grace > LONGEST_DRAIN_OF_A_BLOCK):
+        yield (
+            f"{pool.name}-blocks-by-tags",
+            (
+                f"pool {pool.name!r}: its reservations by tags are also Capacity Blocks that have them; if there is one, EC2 takes "
+                "its nodes away some 30 minutes before it ends, whatever they run: give termination_grace_period 9m"
             ),
         )
 

@@ -263,6 +263,20 @@ def test_a_capacity_block_without_a_grace_period_is_warned_of():
     assert "p-block" not in dict(rules.pool_warnings(ends))
 
 
+@pytest.mark.parametrize(
+    ("reservation", "grace", "warned"),
+    [
+        (TAGGED, None, True),
+        (TAGGED, "10m", True),
+        (TAGGED, "9m", False),
+        (ONE, None, False),
+    ],
+)
+def test_tags_that_a_capacity_block_may_have_are_warned_of_without_a_grace_period_for_one(reservation, grace, warned):
+    made = pool(**LADDER, reservations=(reservation,), termination_grace_period=grace)
+    assert ("p-blocks-by-tags" in dict(rules.pool_warnings(made))) is warned
+
+
 def test_a_gate_that_is_closed_is_named():
     closed = KarpenterSettings(feature_gates=FeatureGates(reserved_capacity=False))
     (found,) = fit(pool(**LADDER, reservations=(ONE,)), closed)
