@@ -136,8 +136,12 @@ def _delete(
     wanted = [one for one in findings.left if not one.kept]
     if not wanted or not (yes or typer.confirm(f"Delete {len(wanted)} of these {len(findings.left)}?")):
         return findings, ()
+    # Whoever was asked may have taken a day to answer.
+    now = _look(account)
+    check_deletable(account, now)
+    asked = {one.key for one in wanted}
     with _progress() as say:
-        failed = remove(account, findings.left, say)
+        failed = remove(account, [one for one in now.left if one.key in asked], say)
     after = _look(account)
     why = failed | {one.key: one.kept for one in findings.left if one.kept}
     left = tuple(replace(one, kept=why.get(one.key, one.kept)) for one in after.left)

@@ -113,6 +113,11 @@ class Account:
         """The same look at many things, some at once."""
         return self._details.map(look, items)
 
+    def forget(self) -> None:
+        """Ask again for what was asked once for a whole look."""
+        for name in ("cluster", "clusters", "_tagged"):
+            self.__dict__.pop(name, None)
+
     @cached_property
     def cluster(self) -> dict[str, Any] | None:
         """What EKS says of the cluster; None when it does not know it."""

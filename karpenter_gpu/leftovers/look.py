@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
+from karpenter_gpu.labels import MADE_BY_TAG
 from karpenter_gpu.leftovers import prices
 from karpenter_gpu.leftovers.account import AT_ONCE, Account, sentence
 from karpenter_gpu.leftovers.finding import Resource
@@ -97,6 +98,7 @@ def look(account: Account, advance: Callable[[], None] = lambda: None, kinds: Se
         advance()
         return found
 
+    account.forget()
     with ThreadPoolExecutor(AT_ONCE) as pool:
         looks = list(pool.map(one, kinds))
     reasons: dict[str, list[str]] = {}
@@ -128,12 +130,16 @@ def _claim(account: Account, kind: Kind, thing: Resource) -> Claim | None:
 
 
 def _kept(account: Account, kind: Kind, thing: Resource, claim: Claim) -> str:
-    """Why a thing is not deleted from here; what its kind says comes first, as the way out is there."""
+    """Why a thing is not deleted from here; what its kind says comes first, as the way out is there.
+
+    CloudFormation puts its tag on some types alone, so ours, with the stack's name, is as good.
+    """
     if kind.kept or claim.kept:
         return kind.kept.format(id=thing.id) or claim.kept
-    stack = thing.tags.get(STACK_TAG, "")
+    stack = thing.tags.get(STACK_TAG) or thing.tags.get(MADE_BY_TAG)
     if stack and (state := account.stack_state(stack)) not in _ENDED_STACKS:
-        return f"stack {stack.split('/')[1]} made it and is in {state}: delete that stack"
+        name = stack.split("/")[1] if stack.startswith("arn:") else stack
+        return f"stack {name} made it and is in {state}: delete that stack"
     return ""
 
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from karpenter_gpu.labels import MADE_BY_TAG
 from tests.leftovers.command import asking, document
 from tests.leftovers.plants import (
     DOCUMENT,
@@ -173,3 +174,16 @@ def test_what_a_living_stack_made_stays_and_goes_once_its_deletion_has_failed(gr
         next(one for one in backend.stacks.values() if one.name == "maker").status = "DELETE_FAILED"
     code, said = document("--delete", "--yes", cluster="stacked")
     assert (code, [one["kind"] for one in said["removed"]]) == (0, ["security group"])
+
+
+def test_what_a_living_stack_made_stays_where_cloudformation_left_no_tag_but_the_stack_did(ground):
+    template = {"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}}
+    ground.client("cloudformation").create_stack(StackName="marking", TemplateBody=json.dumps(template))
+    launch_template(Plant(ground, "marked", {"kubernetes.io/cluster/marked": "owned", MADE_BY_TAG: "marking"}))
+    _, said = document("--delete", "--yes", cluster="marked")
+    assert [one["kept"] for one in said["left"]] == [
+        "stack marking made it and is in CREATE_COMPLETE: delete that stack"
+    ]
+    ground.client("cloudformation").delete_stack(StackName="marking")
+    code, said = document("--delete", "--yes", cluster="marked")
+    assert (code, [one["kind"] for one in said["removed"]]) == (0, ["launch template"])

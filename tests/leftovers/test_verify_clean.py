@@ -11,7 +11,18 @@ from eks_rehearsal.aws.wire import AwsError
 from karpenter_gpu import cli
 from karpenter_gpu.leftovers.kinds import KINDS
 from tests.leftovers.command import asking, document, run
-from tests.leftovers.plants import Ground, Plant, emulated, launch_template, log_group, queue, snapshot, volume
+from tests.leftovers.plants import (
+    Ground,
+    Plant,
+    cluster,
+    emulated,
+    launch_template,
+    log_group,
+    queue,
+    snapshot,
+    stack,
+    volume,
+)
 
 ROOT = Path(__file__).parents[2]
 DENIED, EXPIRED, UNKNOWN = "AccessDenied", "ExpiredToken", "InvalidClientTokenId"
@@ -125,6 +136,43 @@ def test_whether_the_cluster_exists_must_be_seen_before_anything_is_deleted(aws,
         "whether cluster blind still exists could not be seen (these credentials may not call DescribeCluster)" in said
     )
     assert aws.client("ec2").describe_launch_templates(LaunchTemplateNames=["blind"])["LaunchTemplates"]
+
+
+def answered(monkeypatch, meanwhile):
+    """Somebody at a terminal, who says yes after something has happened."""
+    monkeypatch.setattr("karpenter_gpu.commands._check", lambda *_, **__: None)
+    monkeypatch.setattr("typer.confirm", lambda _: meanwhile() or True)
+
+
+def test_a_cluster_that_came_while_it_asked_is_not_deleted_from(aws, monkeypatch):
+    one = Plant(aws.ground, "back", {"kubernetes.io/cluster/back": "owned"}, "back")
+    launch_template(one)
+    answered(monkeypatch, lambda: cluster(one))
+    code, said = run("--delete", cluster="back")
+    assert code == 2
+    assert "cluster back exists in eu-west-1 and is ACTIVE, so nothing is deleted" in said
+    assert aws.client("ec2").describe_launch_templates(LaunchTemplateNames=["back"])["LaunchTemplates"]
+
+
+def test_of_what_was_asked_about_only_that_is_deleted_which_still_may_be(aws, monkeypatch):
+    """One volume gets the mark of a stack that lives, another one is made, and the third goes."""
+    goes, marked, new = (Plant(aws.ground, "slow", {"kubernetes.io/cluster/slow": "owned"}) for _ in range(3))
+    volume(goes)
+    volume(marked)
+    stack(Plant(aws.ground, "lives", {}))
+
+    def meanwhile():
+        mark = [{"Key": "karpenter-gpu/made-by", "Value": "lives"}]
+        aws.client("ec2").create_tags(Resources=[marked._seen["volume"]], Tags=mark)
+        volume(new)
+
+    answered(monkeypatch, meanwhile)
+    code, said = run("--delete", cluster="slow")
+    assert code == 1
+    assert f"deleted volume {goes._seen['volume']}" in said
+    left = {one["id"]: one["kept"] for one in document(cluster="slow")[1]["left"]}
+    living = "stack lives made it and is in CREATE_COMPLETE: delete that stack"
+    assert left == {marked._seen["volume"]: living, new._seen["volume"]: ""}
 
 
 @pytest.mark.parametrize(
