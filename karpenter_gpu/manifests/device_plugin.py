@@ -41,9 +41,9 @@ def sharing_plugin(plugin: DevicePlugin, sharing: Sharing) -> Iterator[dict[str,
     }
     yield _daemon_set(name, sharing.profile, _configured(_plugin_pod(plugin), name, sharing))
     if sharing.strategy == MPS:
-        yield _daemon_set(
-            f"nvidia-{sharing.profile}-daemon", sharing.profile, _configured(_mps_pod(plugin), name, sharing)
-        )
+        daemon = f"nvidia-{sharing.profile}-daemon"
+        # Pods lose the GPU when it restarts under them, so another version comes with the next node.
+        yield _daemon_set(daemon, sharing.profile, _configured(_mps_pod(plugin), name, sharing), update="OnDelete")
 
 
 def _config(sharing: Sharing) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def _config(sharing: Sharing) -> dict[str, Any]:
     return {"version": "v1", "sharing": {"mps" if sharing.strategy == MPS else "timeSlicing": shared}}
 
 
-def _daemon_set(name: str, value: str, pod: dict[str, Any]) -> dict[str, Any]:
+def _daemon_set(name: str, value: str, pod: dict[str, Any], *, update: str = "RollingUpdate") -> dict[str, Any]:
     selector = {"app.kubernetes.io/name": name}
     return {
         "apiVersion": "apps/v1",
@@ -63,7 +63,7 @@ def _daemon_set(name: str, value: str, pod: dict[str, Any]) -> dict[str, Any]:
         "metadata": {"name": name, "namespace": NAMESPACE, "labels": selector},
         "spec": {
             "selector": {"matchLabels": selector},
-            "updateStrategy": {"type": "RollingUpdate"},
+            "updateStrategy": {"type": update},
             "template": {
                 "metadata": {"labels": selector},
                 "spec": {

@@ -376,7 +376,9 @@ class GpuPool(Pool):
             becomes a GPU limit by the dearest GPU the pool may launch, so it holds for any mix. With both, the
             smaller counts.
 
-        sharing: How several pods share each GPU (Karpenter 1.7). Default: a GPU is one pod's.
+        sharing: How several pods share each GPU (Karpenter 1.7). Default: a GPU is one pod's. To change it, add a pool of another
+            name and retire this one: changed in place, it takes the old way from under running pods, and no ceiling holds
+            until their nodes are replaced.
 
         fast_start: Pull and unpack the layers of an image in parallel (AL2023 from v20260512, Bottlerocket from 1.44), onto
             the instance's NVMe where a type has it, else onto a volume of 600 MiB a second, unless `root_volume` says more or

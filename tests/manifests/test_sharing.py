@@ -94,3 +94,11 @@ def test_user_data_of_ones_own_is_kept_beside_ours():
     both = tomllib.loads(user_data(replace(POOL, ami=BOTTLEROCKET, user_data=own)))["settings"]
     assert both.keys() == {"kernel", "kubelet-device-plugins"}
     assert user_data(POOL) is None
+
+
+def test_another_version_of_the_plugin_leaves_the_mps_daemon_to_the_pods_that_use_it():
+    made = {
+        one["metadata"]["name"]: one for one in sharing_plugin(DevicePlugin(), AT_ONCE) if one["kind"] == "DaemonSet"
+    }
+    strategies = {name: one["spec"]["updateStrategy"]["type"] for name, one in made.items()}
+    assert strategies == {"nvidia-device-plugin-mps-3": "RollingUpdate", "nvidia-mps-3-daemon": "OnDelete"}
