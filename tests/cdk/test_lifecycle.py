@@ -183,7 +183,7 @@ def test_an_access_entry_of_an_update_that_never_answered_goes_with_its_rollback
 @pytest.fixture
 def attachment(world, monkeypatch):  # noqa: F811
     (module,) = load(monkeypatch, "attach")
-    monkeypatch.setattr(module.aws, "rolls_back", lambda _: False)
+    monkeypatch.setattr(module.aws, "status_of", lambda _: "UPDATE_IN_PROGRESS")
     return Resource(monkeypatch, module.handler, twice=True), module
 
 
@@ -235,13 +235,16 @@ def test_what_another_stack_marked_stays_tagged(world, attachment):  # noqa: F81
     world.ec2.delete_tags(Resources=[world.group])
 
 
-def test_what_is_found_wrong_keeps_an_update_and_no_rollback(world, attachment, monkeypatch):  # noqa: F811
+@pytest.mark.parametrize("status", ["UPDATE_ROLLBACK_IN_PROGRESS", ""], ids=["seen", "CloudFormation not reached"])
+def test_what_is_found_wrong_keeps_an_update_and_no_rollback(world, attachment, monkeypatch, capsys, status):  # noqa: F811
     attached, module = attachment
     attached.create(world.wanted())
     gone = world.wanted(AuthenticationMode="CONFIG_MAP")
     assert not attached._send("Update", gone, world.wanted(), attached.id)[0]
-    monkeypatch.setattr(module.aws, "rolls_back", lambda _: True)
+    monkeypatch.setattr(module.aws, "status_of", lambda _: status)
+    capsys.readouterr()
     assert attached._send("Update", gone, world.wanted(), attached.id)[0]
+    assert "has authentication mode API_AND_CONFIG_MAP" in capsys.readouterr().out
     assert not attached._send("Create", gone)[0]
     attached.delete()
 

@@ -32,8 +32,10 @@ def verdict(event):
         remove_provider(wanted)
         return ""
     why = "; ".join([*cluster_faults(wanted), *network_faults(wanted)])
-    if why and not (event["RequestType"] == "Update" and aws.rolls_back(event["StackId"])):
-        return why
+    if why:
+        if event["RequestType"] != "Update" or not aws.rolls_back(event["StackId"]):
+            return why
+        print(f"not refused, for the stack rolls back, or may: {why}")
     make_provider(wanted)
     tag(wanted)
     before = event.get("OldResourceProperties")

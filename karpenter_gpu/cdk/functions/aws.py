@@ -67,8 +67,9 @@ def passes(error):
 
 
 def rolls_back(stack):
-    """Whether a stack goes back to what it was, which nothing that is found wrong now must stop."""
-    return "ROLLBACK" in status_of(stack)
+    """Whether a stack goes back to what it was, or may: nothing that is found wrong must stop a rollback, or the stack is stuck."""
+    status = status_of(stack)
+    return not status or "ROLLBACK" in status
 
 
 def goes(stack):
