@@ -338,8 +338,8 @@ _KEEPS = (
     ),
     (
         "A cluster that was deleted by hand",
-        "that nothing terminates its instances; the destroy does not wait",
-        "`aws ec2 terminate-instances`",
+        "that nothing terminates its instances; the drain does not wait, and the stack is `DELETE_FAILED` all the same",
+        "[force the deletion](#a-cluster-that-was-deleted-by-hand)",
     ),
     ("EC2 is still shutting it down", "that", "wait"),
 )
@@ -374,6 +374,18 @@ def destroy() -> str:
             "once the pool's instances are gone, because nothing else would. On an existing cluster the Node objects of terminated "
             "instances then stay, with one of Karpenter's finalizers."
         ),
+        "",
+        "## A cluster that was deleted by hand",
+        "",
+        (
+            "What the stack has on the cluster is deleted by the CDK's kubectl, which fails at `aws eks update-kubeconfig` when the cluster is "
+            "gone. Terminate the instances, delete the failed stack without those resources, and then what is left:"
+        ),
+        "",
+        "    karpenter-gpu verify-clean --cluster NAME --region REGION",
+        "    aws ec2 terminate-instances --instance-ids …",
+        "    aws cloudformation delete-stack --stack-name STACK --deletion-mode FORCE_DELETE_STACK",
+        "    karpenter-gpu verify-clean --cluster NAME --region REGION --delete",
         "",
         "## Rehearsed",
         "",
