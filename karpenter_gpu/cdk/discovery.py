@@ -41,7 +41,7 @@ class Discovery(Construct):
         tags_found: bool,
     ) -> None:
         super().__init__(scope, id)
-        self.zones = _zones(subnets)
+        self._subnets = list(subnets)
         own_subnets = [one for one in subnets if ec2.Subnet.is_vpc_subnet(one) and _is_free(one, cluster.name)]
         for subnet in own_subnets:
             # The tag of a construct goes to all that is under it, and a subnet has a route table under it.
@@ -67,6 +67,13 @@ class Discovery(Construct):
 
         self.subnet_terms = terms(own_subnets, self.found_subnets)
         self.security_group_terms = terms(own_groups, self.found_groups)
+
+    def zones_of(self, ids: Sequence[str]) -> list[str]:
+        """The names of the zones of subnets, by default of all; none where one of them is not known."""
+        own = {known(subnet.subnet_id): subnet for subnet in self._subnets}
+        if not ids:
+            return _zones(self._subnets)
+        return _zones([own[id] for id in ids]) if own.keys() >= set(ids) else []
 
     def _group(self, cluster: Target) -> ec2.SecurityGroup:
         group = ec2.SecurityGroup(

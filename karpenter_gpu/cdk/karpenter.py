@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, cast
 
-from aws_cdk import Aws, CfnOutput, Stack, Stage
+from aws_cdk import Aws, CfnOutput, Stack, Stage, Validations
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_eks as eks_v1
 from aws_cdk import aws_eks_v2 as eks
@@ -417,6 +417,13 @@ class Karpenter(Construct):
         if not isinstance(pool, GpuPool):
             return []
         self._monitoring.warn(pool)
+        if pool.reserve and not self._discovery.zones_of(pool.subnet_ids):
+            zones = ", ".join(dict.fromkeys(made.zone for made in pool.reserve))
+            Validations.of(self).add_warning(
+                f"karpenter-gpu:{pool.name}-reserve-zones",
+                f"pool {pool.name!r}: reserve in {zones} is paid for and never used where the pool has no subnet, and the zones of "
+                "its subnets are not known here; compare them",
+            )
         return self._plugin.share(pool)
 
     def _pool_faults(self, pool: Pool) -> Iterator[Fault]:
@@ -434,8 +441,8 @@ class Karpenter(Construct):
         yield from (fault.under(f"pools.{pool.name}") for fault in self._zone_faults(pool))
 
     def _zone_faults(self, pool: Pool) -> Iterator[Fault]:
-        there = self._discovery.zones
-        for where, zone in pool.placed if there and not pool.subnet_ids else ():
+        there = self._discovery.zones_of(pool.subnet_ids)
+        for where, zone in pool.placed if there else ():
             # One of another region has its own sentence.
             if zone not in there and zone.startswith(there[0][:-1]):
                 zones = ", ".join(dict.fromkeys(there))
