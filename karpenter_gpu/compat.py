@@ -220,6 +220,7 @@ BALANCED_SINCE: Final = Minor(1, 14)
 UNHEALTHY_REASON_SINCE: Final = Minor(1, 15)
 KUBERNETES_LABELS_SINCE: Final = Minor(1, 9)
 BOTTLEROCKET_RAID0_SINCE: Final = Minor(1, 1)
+INITIALIZATION_RATE_SINCE: Final = Minor(1, 5)
 # The first releases with which fast_start works. AL2023 has the gate from v20250813 on, and with containerd 2.2.3 no pod ever
 # starts until this one (awslabs/amazon-eks-ami#2717). Bottlerocket: bottlerocket.dev, container-runtime-plugins.
 AL2023_FAST_START_SINCE: Final = "v20260512"

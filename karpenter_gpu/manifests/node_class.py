@@ -101,6 +101,8 @@ def _volumes(pool: Pool, key_arn: str | None) -> list[dict[str, Any]]:
         ebs["throughput"] = pool.disk.throughput_mib
     if isinstance(pool, GpuPool) and pool.image_snapshot is not None:
         ebs["snapshotID"] = pool.image_snapshot
+        if pool.image_snapshot_mib is not None:
+            ebs["volumeInitializationRate"] = pool.image_snapshot_mib
     if pool.ami.family == "Bottlerocket":
         return [
             {"deviceName": "/dev/xvda", "ebs": {"volumeSize": "10Gi"} | common},

@@ -312,6 +312,11 @@ def _sharing_fits(pool: GpuPool, _: Minor, __: Version, ___: KarpenterSettings) 
 def _start_fits(pool: GpuPool, _: Minor, release: Version, __: KarpenterSettings) -> Iterator[Fault]:
     """An older image does not know how to pull in parallel, or hangs; an older Karpenter leaves the layers on the volume."""
     ami = pool.ami
+    if pool.image_snapshot_mib is not None and release.line < compat.INITIALIZATION_RATE_SINCE:
+        yield Fault(
+            "image_snapshot_mib",
+            f"came with Karpenter {compat.INITIALIZATION_RATE_SINCE}, and this is {release}; use that or later, or leave it out",
+        )
     knows_nvme = release.line >= compat.BOTTLEROCKET_RAID0_SINCE
     is_slow = ami.family == "Bottlerocket" and pool.disk.throughput_mib is None
     if pool.fast_start and is_slow and knows_nvme and release.line < compat.KARPENTER_FAST_NVME_SINCE:

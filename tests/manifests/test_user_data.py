@@ -98,4 +98,7 @@ def test_a_snapshot_of_images_is_the_volume_they_are_on_and_no_nvme_hides_it():
     first, second = found["blockDeviceMappings"]
     assert "snapshotID" not in first["ebs"]
     assert (second["ebs"]["snapshotID"], second["ebs"]["throughput"]) == ("snap-0123456789abcdef0", 600)
+    assert "volumeInitializationRate" not in second["ebs"]
     assert "instanceStorePolicy" not in found
+    paced = spec(replace(BOTTLEROCKET, image_snapshot="snap-0123456789abcdef0", image_snapshot_mib=300))
+    assert paced["blockDeviceMappings"][1]["ebs"]["volumeInitializationRate"] == 300

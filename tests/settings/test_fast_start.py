@@ -28,6 +28,10 @@ def pool(**given):
             "image_snapshot: 'snap-1' is not the id of a snapshot; ids look like snap-0123456789abcdef0",
         ),
         (
+            {"image_snapshot_mib": 300},
+            "image_snapshot_mib: is the pace of image_snapshot, which is not given; leave it out",
+        ),
+        (
             {"image_snapshot": SNAPSHOT},
             "image_snapshot: is of images alone, and AL2023 keeps them on the volume of its system; use a bottlerocket alias",
         ),
@@ -112,6 +116,13 @@ def test_an_older_karpenter_is_taken_with_a_volume_that_is_fast_or_without_nvme(
 )
 def test_the_volume_is_fast_unless_the_layers_are_known_to_be_on_nvme(ami, throughput):
     assert pool(ami=ami).disk.throughput_mib == throughput
+
+
+def test_the_pace_of_a_snapshot_came_with_a_karpenter():
+    paced = {"image_snapshot": SNAPSHOT, "image_snapshot_mib": 300, "ami": BOTTLEROCKET, "region": "eu-west-1"}
+    assert fit(karpenter="1.5.0", fast_start=False, **paced) == []
+    (found,) = fit(karpenter="1.4.0", fast_start=False, **paced)
+    assert found.startswith("pools.p.image_snapshot_mib: came with Karpenter 1.5, and this is 1.4.0; use that or later")
 
 
 def test_a_snapshot_is_of_one_region():
