@@ -23,7 +23,14 @@ from tests.shapes import SHAPES, Shape, synthesized, text_of
 GATE = "Custom::KarpenterGpuDrain"
 POOL_GATE = "Custom::KarpenterGpuPoolDrain"
 SWEEP = "Custom::KarpenterGpuSweep"
-MANIFEST, CHART = "Custom::AWSCDK-EKS-KubernetesResource", "Custom::AWSCDK-EKS-HelmChart"
+MANIFEST = "Custom::AWSCDK-EKS-KubernetesResource"
+ON_CLUSTER = (
+    MANIFEST,
+    "Custom::AWSCDK-EKS-HelmChart",
+    "AWS::EKS::PodIdentityAssociation",
+    "Custom::KarpenterGpuNodeAccess",
+    "Custom::KarpenterGpuAwsAuth",
+)
 TAKEOVER = "Custom::KarpenterGpuTakeover"
 SYSTEM_SWEEP = "Custom::KarpenterGpuSystemSweep"
 
@@ -47,7 +54,7 @@ def test_what_it_puts_on_a_cluster_waits_until_it_is_known_to_be_alone_there(sha
     properties, looks = graph.resources[alone]["Properties"], graph.of_type(TAKEOVER)
     assert properties["Overwrite"] is bool(looks)
     assert graph.waits_for(alone) >= set(looks)
-    on_cluster = {*graph.of_type(MANIFEST), *graph.of_type(CHART), *graph.of_type("AWS::EKS::PodIdentityAssociation")}
+    on_cluster = {*(name for kind in ON_CLUSTER for name in graph.of_type(kind))}
     assert [name for name in on_cluster - {alone} if alone not in graph.waits_for(name)] == []
 
 

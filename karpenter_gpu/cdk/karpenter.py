@@ -473,7 +473,9 @@ class Karpenter(Construct):
 
     def _install_after(self, found_alone: IDependable) -> None:
         """Change nothing of another Karpenter's before it is known that there is none, nor when this one is rolled back."""
-        others = (*self._controller_role.associations, *self._drain.on_cluster)
+        others: list[IConstruct] = [*self._controller_role.associations, *self._drain.on_cluster]
+        # The map of a cluster that the app makes is the cluster's, and there before.
+        others += [self._nodes.access] if self in self._nodes.access.node.scopes else []
         for one in (self._swept, self._plugin, self._monitoring, *others):
             one.node.add_dependency(found_alone)
 
