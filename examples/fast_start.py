@@ -1,4 +1,4 @@
-"""A model server's image of 10 GB, there in half a minute: pulled in parallel, or on the node's disk from the start.
+"""A model server's image of 10 GB, pulled in parallel, or fetched with the node's disk.
 
 cdk deploy --app ".venv/bin/python examples/fast_start.py"
 """

@@ -355,7 +355,7 @@ def plugin_can_share(pools: Iterable[Pool], plugin: DevicePlugin) -> Iterator[Fa
 
 
 def _reservations_exist(pool: GpuPool, _: Minor, release: Version, __: KarpenterSettings) -> Iterator[Fault]:
-    """What a Karpenter knows of reservations, and what the day is."""
+    """What a Karpenter knows of reservations."""
     matched = any(isinstance(one, ReservationsByTags) and one.match for one in pool.reservations)
     for where, is_used, since in (
         ("capacity_block", bool(pool.blocks), compat.CAPACITY_BLOCKS_SINCE),
@@ -365,9 +365,6 @@ def _reservations_exist(pool: GpuPool, _: Minor, release: Version, __: Karpenter
             yield Fault(
                 f"reservations.{where}", f"came with Karpenter {since}, and this is {release}; use that or later"
             )
-    for made in pool.reserve:
-        if made.ends is not None and made.ends.date() < today():
-            yield Fault("reserve.until", f"{made.until} has passed; give a later time, or leave the reservation out")
 
 
 def _fields_exist(pool: Pool, _: Minor, release: Version, __: KarpenterSettings) -> Iterator[Fault]:
@@ -792,6 +789,14 @@ def _reservation_warnings(pool: GpuPool) -> Iterator[tuple[str, str]]:
                 f"(on-demand price of {PRICES_REGION}, {PRICES_DATED})"
             ),
         )
+        if made.ends is not None and made.ends.date() < today():
+            yield (
+                f"{pool.name}-reserve-{made.instance_type}-{made.zone}-ended",
+                (
+                    f"pool {pool.name!r}: reserve in {made.zone} until {made.until} has ended, and EC2 refuses a new one with that "
+                    "end; give a later time, or leave it out"
+                ),
+            )
     if pool.reservations or pool.reserve:
         yield (
             f"{pool.name}-reserved",

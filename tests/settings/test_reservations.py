@@ -228,12 +228,17 @@ def test_a_reservation_is_where_the_vpc_has_a_subnet():
     assert str(without).startswith("pools.p.reserve: 'eu-west-1a' has no subnet of the cluster's network")
 
 
-def test_a_reservation_that_has_ended_is_refused(monkeypatch):
+def test_a_reservation_that_has_ended_is_a_warning_with_which_a_stack_can_still_be_destroyed(monkeypatch):
     monkeypatch.setattr(rules, "today", lambda: date(2027, 2, 1))
     made = NewReservation(instance_type="g6.xlarge", zone=ZONE, count=1, until="2027-01-31T18:00Z")
-    assert fit(pool(**LADDER, reserve=(made,))) == [
-        "pools.p.reserve.until: 2027-01-31T18:00Z has passed; give a later time, or leave the reservation out"
-    ]
+    ended = pool(**LADDER, reserve=(made,))
+    assert fit(ended) == []
+    warning = dict(rules.pool_warnings(ended))[f"p-reserve-g6.xlarge-{ZONE}-ended"]
+    assert warning.startswith(
+        f"pool 'p': reserve in {ZONE} until 2027-01-31T18:00Z has ended, and EC2 refuses a new one"
+    )
+    monkeypatch.setattr(rules, "today", lambda: date(2027, 1, 31))
+    assert f"p-reserve-g6.xlarge-{ZONE}-ended" not in dict(rules.pool_warnings(ended))
 
 
 def test_synthesis_says_what_a_reservation_costs_from_the_moment_it_exists():
