@@ -513,7 +513,7 @@ def _deploying() -> list[str]:
         "",
         "[Give permissions to deploy](how-to/permissions.md) lists who needs what. A narrower execution role needs at least these actions, which",
         "rehearsals recorded when creating, updating and deleting; CloudFormation's own handlers read more (each resource type's schema says what). Try",
-        "yours with `cdk bootstrap --cloudformation-execution-policies`, or as `--scp` in a rehearsal, before you deploy.",
+        "yours with `cdk bootstrap --cloudformation-execution-policies` before you deploy.",
         "",
         "| service | actions |",
         "|---|---|",

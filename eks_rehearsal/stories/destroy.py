@@ -371,5 +371,5 @@ DESTROYS = (
     ),
     DestroyStory("destroy-cancelled", "the CDK's command line is killed, and called again", _at_work, cancelled=True),
     # Last, because the nodes that come after it are of no use.
-    DestroyStory("destroy-never-initialized", "a node never was initialized", _never_initialized),
+    DestroyStory("destroy-never-initialized", "a node was never initialized", _never_initialized),
 )
