@@ -43,7 +43,7 @@ def dcgm_exporter(metrics: Metrics) -> Iterator[dict[str, Any]]:
         yield {
             "apiVersion": "monitoring.coreos.com/v1",
             "kind": "ServiceMonitor",
-            "metadata": metadata,
+            "metadata": {**metadata, "labels": {**_SELECTOR, **metrics.service_monitor_labels}},
             "spec": {
                 "selector": {"matchLabels": _SELECTOR},
                 "endpoints": [{"port": "metrics", "path": "/metrics"}],

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import field
 
 from karpenter_gpu.compat import (
     DCGM_EXPORTER_IMAGE,
@@ -13,6 +14,7 @@ from karpenter_gpu.compat import (
 )
 from karpenter_gpu.errors import Fault
 from karpenter_gpu.settings._setting import setting
+from karpenter_gpu.settings._types import LabelKey, LabelValue
 from karpenter_gpu.settings.device_plugin import image_faults
 from karpenter_gpu.versions import Version
 
@@ -62,15 +64,24 @@ class Metrics:
 
         service_monitor: Whether Prometheus's operator is told of it, by a ServiceMonitor; its CRD must be on the cluster.
 
+        service_monitor_labels: Of the ServiceMonitor, by which a Prometheus selects it: the chart kube-prometheus-stack wants
+            `release` with the name of its release.
+
     Source: NVIDIA/dcgm-exporter dcgm-exporter.yaml, 4.5.3-4.8.2.
     """
 
     image: str = DCGM_EXPORTER_IMAGE
     version: str = DEFAULT_DCGM_EXPORTER
     service_monitor: bool = False
+    service_monitor_labels: Mapping[LabelKey, LabelValue] = field(default_factory=dict)
 
     def check(self) -> Iterator[Fault]:
         yield from image_faults(self.image, DCGM_EXPORTER_IMAGE)
+        if self.service_monitor_labels and not self.service_monitor:
+            yield Fault(
+                "service_monitor_labels",
+                "are of a ServiceMonitor, and service_monitor makes none; turn it on, or leave them out",
+            )
         # https://github.com/distribution/reference, reference.go.
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", self.version):
             yield Fault("version", f"{self.version!r} is not an image's tag; write it as in {DEFAULT_DCGM_EXPORTER}")

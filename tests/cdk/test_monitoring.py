@@ -1,6 +1,8 @@
 import json
 
+from karpenter_gpu import Metrics
 from karpenter_gpu.labels import DEVICE_PLUGIN_LABEL
+from karpenter_gpu.manifests.metrics import dcgm_exporter
 from karpenter_gpu.manifests.node_pool import node_labels, node_pool
 from tests.manifests.test_device_plugin import tolerated
 from tests.shapes import arguments, synthesized
@@ -44,3 +46,10 @@ def test_the_exporter_goes_wherever_a_device_plugin_of_ours_does_and_prometheus_
 
 def test_the_service_monitor_is_a_choice():
     assert not any(kind == "ServiceMonitor" for kind, _ in synthesized("isolated").manifests())
+
+
+def test_a_service_monitor_has_the_labels_by_which_a_prometheus_selects_it():
+    made = dcgm_exporter(Metrics(service_monitor=True, service_monitor_labels={"release": "monitoring"}))
+    labels = {one["kind"]: one["metadata"]["labels"] for one in made}
+    assert labels["ServiceMonitor"] == {"app.kubernetes.io/name": "dcgm-exporter", "release": "monitoring"}
+    assert "release" not in labels["Service"]

@@ -56,6 +56,10 @@ def karpenter(version="1.14.3", **gates):
             "metrics.image: 'dcgm:1' is not an image's repository; write it without a tag, as",
         ),
         (
+            {"metrics": {"service_monitor_labels": {"release": "monitoring"}}},
+            "metrics.service_monitor_labels: are of a ServiceMonitor, and service_monitor makes none; turn it on, or leave them",
+        ),
+        (
             {"metrics": {"version": "a b"}},
             "metrics.version: 'a b' is not an image's tag; write it as in 4.5.3-4.8.2-distroless",
         ),
