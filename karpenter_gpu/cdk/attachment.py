@@ -130,7 +130,7 @@ def _rights(
     look = [f"ec2:Describe{kind}" for kind in kinds]
     allow(look, ["*"], {"StringEquals": {"aws:RequestedRegion": stack.region}})
     allow(["eks:DescribeCluster"], [arn("eks", f"cluster/{cluster_name}")])
-    allow(["cloudformation:DescribeStacks"], [stack.stack_id])
+    allow([f"cloudformation:{action}" for action in ("DescribeStacks", "ListStackResources")], [stack.stack_id])
     if pod_identity:
         allow(["eks:DescribeAddon"], [addon])
     if tagged:

@@ -235,6 +235,26 @@ def test_what_another_stack_marked_stays_tagged(world, attachment):  # noqa: F81
     world.ec2.delete_tags(Resources=[world.group])
 
 
+def twin(id, status):
+    """The stack's list of resources: this one, and one under another construct id."""
+    common = {"ResourceType": "Custom::KarpenterGpuAttachment", "PhysicalResourceId": id}
+    of_both = {"Resource": "DELETE_IN_PROGRESS", "Old": status}
+    listed = [{**common, "LogicalResourceId": name, "ResourceStatus": one} for name, one in of_both.items()]
+    return lambda _: {"StackResourceSummaries": listed}
+
+
+@pytest.mark.parametrize(("status", "stays"), [("CREATE_COMPLETE", True), ("DELETE_IN_PROGRESS", False)])
+def test_what_another_attachment_of_the_stack_has_stays_when_one_is_rolled_back(world, attachment, status, stays):  # noqa: F811
+    attached, _ = attachment
+    attached.create(world.wanted(OidcIssuer=ISSUER, OidcProviderArn=PROVIDER))
+    operations = world.aws.extensions.operations
+    operations["cloudformation", "ListStackResources"] = twin(attached.id, status)
+    assert attached.delete()
+    del operations["cloudformation", "ListStackResources"]
+    assert (bool(tagged(world)), bool(world.providers())) == (stays, stays)
+    assert attached.delete()
+
+
 @pytest.mark.parametrize("status", ["UPDATE_ROLLBACK_IN_PROGRESS", ""], ids=["seen", "CloudFormation not reached"])
 def test_what_is_found_wrong_keeps_an_update_and_no_rollback(world, attachment, monkeypatch, capsys, status):  # noqa: F811
     attached, module = attachment

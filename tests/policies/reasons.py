@@ -47,6 +47,10 @@ REASONS: Final[dict[tuple[str, str], Reason]] = {
         "an existing cluster: a roll back is told from an update",
         _case("cdk/test_rights", "what_is_undone_may_be_undone_with_the_policy_of_then"),
     ),
+    ("KarpenterAttachmentRole", "cloudformation:ListStackResources"): Reason(
+        "an existing cluster: an attachment under another construct id that is rolled back leaves the first one's tags",
+        _case("cdk/test_lifecycle", "what_another_attachment_of_the_stack_has_stays_when_one_is_rolled_back"),
+    ),
     ("KarpenterAttachmentRole", "ec2:CreateTags"): Reason("an existing cluster: discovery by tags", _TAGS),
     ("KarpenterAttachmentRole", "ec2:DeleteTags"): Reason("an existing cluster: discovery by tags", _TAGS),
     ("KarpenterAttachmentRole", "ec2:DescribeTags"): Reason(

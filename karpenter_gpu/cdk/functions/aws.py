@@ -15,6 +15,8 @@ RETRY_EVERY_SECONDS = 5
 # How long it may take to say a stack's status, without which functions do as well, if not as fast.
 STATUS_SECONDS = 30
 DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
+# Of a resource that CloudFormation is not about to delete.
+STAYS = {"CREATE_COMPLETE", "UPDATE_COMPLETE"}
 # A server that is overloaded, or restarts.
 BUSY = {429, 500, 502, 503, 504}
 
@@ -70,6 +72,23 @@ def rolls_back(stack):
     """Whether a stack goes back to what it was, or may: nothing that is found wrong must stop a rollback, or the stack is stuck."""
     status = status_of(stack)
     return not status or "ROLLBACK" in status
+
+
+def has_twin(event):
+    """Whether another resource of the stack, under another id, is the same thing and stays: what it has is not to be removed."""
+    try:
+        patient = client("cloudformation", patience=STATUS_SECONDS, connect_timeout=5)
+        pages = patient.get_paginator("list_stack_resources").paginate(StackName=event["StackId"])
+        return any(
+            one.get("PhysicalResourceId") == event["PhysicalResourceId"]
+            and one["LogicalResourceId"] != event["LogicalResourceId"]
+            and one["ResourceStatus"] in STAYS
+            for page in pages
+            for one in page["StackResourceSummaries"]
+        )
+    except Exception:
+        traceback.print_exc()
+        return False
 
 
 def goes(stack):
