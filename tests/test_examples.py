@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 
 import pytest
 import yaml
@@ -10,6 +11,7 @@ from eks_rehearsal.cloudformation.custom import CustomResources, find
 from eks_rehearsal.cloudformation.nested import NestedStacks
 from eks_rehearsal.cloudformation.types import TYPES
 from tests.forms import FORMS, shown, synthesized
+from tests.graph import Graph
 from tests.shapes import ROOT
 
 EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
@@ -36,6 +38,12 @@ def test_whatever_an_example_is_made_of_the_rehearsal_knows(example):
         language.check(template)
         for name, resource in template["Resources"].items():
             types(resource["Type"]).check(name, resource.get("Properties", {}))
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_no_resources_of_an_example_wait_for_each_other(example):
+    for template in synthesized(example):
+        TopologicalSorter(Graph(template).direct).prepare()
 
 
 def test_every_example_with_one_cluster_is_a_form_of_cluster():

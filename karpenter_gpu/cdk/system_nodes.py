@@ -61,7 +61,8 @@ class SystemNodeOrder:
             for one in self._first:
                 one.node.add_dependency(group)
             if self._swept and Stack.of(group) is Stack.of(self._karpenter):
-                group.node.add_dependency(self._swept)
+                for each in self._cluster.resources_of(group):
+                    each.node.add_dependency(self._swept)
         self._warn_of_fargate(nodes)
         if self._cluster.is_made and not nodes and not self.named:
             Validations.of(self._karpenter).add_warning(

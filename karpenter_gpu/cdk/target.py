@@ -190,6 +190,11 @@ class Target:
                 found.append(one)
         return found
 
+    @staticmethod
+    def resources_of(nodes: Construct) -> list[Construct]:
+        """The resources that are the nodes: not their role, say, for which an `aws_eks` cluster itself waits."""
+        return [one for one in nodes.node.find_all() if _kind(one) in _NODE_KINDS | _FARGATE]
+
     def selected_on_fargate(self, nodes: Sequence[Construct], namespace: str, labels_: Mapping[str, str]) -> bool:
         """Whether pods have somewhere to run, as far as nodes are Fargate profiles alone and show what they select."""
         for one in (one for group in nodes for one in group.node.find_all()):
