@@ -16,7 +16,7 @@ from aws_cdk import aws_eks as eks_v1
 from aws_cdk import aws_eks_v2 as eks_v2
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
-from constructs import Construct
+from constructs import Construct, IConstruct
 
 from karpenter_gpu import compat, labels
 from karpenter_gpu.cdk.tokens import known
@@ -191,7 +191,7 @@ class Target:
         return found
 
     @staticmethod
-    def resources_of(nodes: Construct) -> list[Construct]:
+    def resources_of(nodes: Construct) -> list[IConstruct]:
         """The resources that are the nodes: not their role, say, for which an `aws_eks` cluster itself waits."""
         return [one for one in nodes.node.find_all() if _kind(one) in _NODE_KINDS | _FARGATE]
 
