@@ -805,6 +805,11 @@ def _reservation_warnings(pool: GpuPool) -> Iterator[tuple[str, str]]:
                 "open reservations that no pool names are used by no node of Karpenter's"
             ),
         )
+    yield from _block_warnings(pool)
+
+
+def _block_warnings(pool: GpuPool) -> Iterator[tuple[str, str]]:
+    """What is not drained before the end of a Capacity Block."""
     if pool.blocks and pool.termination_grace_period is None:
         yield (
             f"{pool.name}-block",
