@@ -270,7 +270,9 @@ class Scene:
         self.workloads.append(workload)
         return workload
 
-    def until(self, what: str, look: Callable[[], Answer | None], *, seconds: float = 60) -> Answer:
+    def until(
+        self, what: str, look: Callable[[], Answer | None], *, seconds: float = 60, gives_up_early: bool = True
+    ) -> Answer:
         """Wait for something.
 
         Args:
@@ -279,6 +281,8 @@ class Scene:
             look: Answers something true when it has come.
 
             seconds: How long.
+
+            gives_up_early: Whether what is wrong with the cluster ends the wait; not where a story broke it on purpose.
 
         Raises:
             StoryFailed: It did not come: says what, and why as far as the cluster tells.
@@ -292,7 +296,7 @@ class Scene:
             if waited > PATIENCE_SECONDS:
                 found = why(self.account, self.plane)
                 reason, since = (found, since) if found == reason else (found, waited)
-                if reason and waited - since > SURE_SECONDS:
+                if gives_up_early and reason and waited - since > SURE_SECONDS:
                     raise StoryFailed(f"{what}: it did not come, because {reason}")
             if waited > seconds:
                 raise StoryFailed(

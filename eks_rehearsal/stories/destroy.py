@@ -31,6 +31,8 @@ FAILING_SPEED, COMPLETING_SPEED = 120.0, 30.0
 SLOW_MINUTES = 20
 OUTAGE_SECONDS = 20.0
 API_SECONDS = 60.0
+# What Kubernetes' own controllers may take to find the API server again, and then to act.
+ACT_SECONDS = 120.0
 # How EC2 answers when it is asked too much, and when something of its own is broken.
 # Source: EC2 API reference, "Error codes".
 TROUBLES = (
@@ -182,6 +184,11 @@ def _delete_budget(scene: Scene) -> None:
     scene.kube.delete(f"{BUDGETS}/allows-none")
 
 
+def _until(scene: Scene, what: str, look: Callable[[], bool]) -> None:
+    """Wait, whatever is wrong with the cluster: other stories have broken it, and its controllers may just have lost the API server."""
+    scene.until(what, look, seconds=ACT_SECONDS, gives_up_early=False)
+
+
 def _controller(scene: Scene) -> str:
     """The path of Karpenter's Deployment."""
     found = scene.kube.items(DEPLOYMENTS)
@@ -192,7 +199,7 @@ def _controller(scene: Scene) -> str:
 
 def _stop_controller(scene: Scene) -> None:
     scene.kube.patch(_controller(scene), {"spec": {"replicas": 0}}, kind=STRATEGIC)
-    scene.until("Karpenter's controllers to end", lambda: not scene.controllers())
+    _until(scene, "Karpenter's controllers to end", lambda: not scene.controllers())
 
 
 def _start_controller(scene: Scene) -> None:
@@ -223,8 +230,9 @@ def _delete_nodes(scene: Scene) -> None:
     for group in _groups(scene):
         scene.kept[group["nodegroupName"]] = group
         eks.delete_nodegroup(clusterName=cluster, nodegroupName=group["nodegroupName"])
-    scene.until("the node groups to be gone", lambda: not _groups(scene))
-    scene.until(
+    _until(scene, "the node groups to be gone", lambda: not _groups(scene))
+    _until(
+        scene,
         "the controllers to end with their nodes",
         lambda: not any(condition(one, "Ready") == "True" for one in scene.controllers()),
     )
@@ -237,7 +245,7 @@ def _create_nodes(scene: Scene) -> None:
         if template := group.get("launchTemplate"):
             asked["launchTemplate"] = {key: template[key] for key in ("id", "version")}
         eks.create_nodegroup(clusterName=cluster, **asked)
-    scene.until("the node groups to be there again", lambda: all(one["status"] == "ACTIVE" for one in _groups(scene)))
+    _until(scene, "the node groups to be there again", lambda: all(one["status"] == "ACTIVE" for one in _groups(scene)))
     scene.leading()
 
 
