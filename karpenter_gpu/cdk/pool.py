@@ -100,7 +100,8 @@ class PoolManifests(Construct):
         """One reservation, named by what cannot be changed of it: any other order of the list leaves it alone.
 
         It waits for nothing, so that a deployment for which EC2 has no capacity fails before it has made much. Its tags
-        never change under one logical id, and so are not the stack's: other tags would be another reservation.
+        never change under one logical id, and so are not the stack's: by the CDK's copy of its schema,
+        though not by a later one, other tags are another reservation.
 
         Source: the CloudFormation schema of AWS::EC2::CapacityReservation, createOnlyProperties.
         """

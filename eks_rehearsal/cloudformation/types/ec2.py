@@ -696,6 +696,7 @@ def _modified_reservation(context: Context, id: str, old: Properties, new: Prope
     if chosen(old, RESERVATION_CHANGED) != chosen(new, RESERVATION_CHANGED):
         given = chosen(new, RESERVATION_CHANGED)
         call(context, "ec2", "modify_capacity_reservation", CapacityReservationId=id, **given)
+    retag(context, id, _tagged(context, old), _tagged(context, new))
     asked = {"CapacityReservationIds": [id]}
     return _reservation_made(call(context, "ec2", "describe_capacity_reservations", **asked)["CapacityReservations"][0])
 
@@ -707,11 +708,8 @@ def _cancelled_reservation(context: Context, id: str, _properties: Properties) -
         call(context, "ec2", "cancel_capacity_reservation", CapacityReservationId=id)
 
 
-RESERVATION_CHANGED = frozenset({"InstanceCount", "EndDate", "EndDateType"})
-# Source: the schema of the type, createOnlyProperties.
-RESERVATION_FIXED = frozenset(
-    {"AvailabilityZone", "InstanceMatchCriteria", "InstancePlatform", "InstanceType", "TagSpecifications", "Tenancy"}
-)
+RESERVATION_CHANGED = frozenset({"InstanceCount", "EndDate", "EndDateType", "InstanceMatchCriteria"})
+RESERVATION_FIXED = frozenset({"AvailabilityZone", "InstanceType", "InstancePlatform", "Tenancy"})
 ROUTE = frozenset({"RouteTableId", "DestinationCidrBlock", "DestinationIpv6CidrBlock"})
 BLOCK = frozenset({"VpcId", "CidrBlock", "AmazonProvidedIpv6CidrBlock"})
 FLOW_LOG = frozenset(
@@ -781,7 +779,7 @@ ROWS = (
     ),
     ResourceType(
         "AWS::EC2::CapacityReservation",
-        RESERVATION_CHANGED | RESERVATION_FIXED,
+        RESERVATION_CHANGED | RESERVATION_FIXED | {"TagSpecifications"},
         _reservation,
         _cancelled_reservation,
         _modified_reservation,
