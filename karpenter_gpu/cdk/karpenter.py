@@ -318,12 +318,9 @@ class Karpenter(Construct):
         if self._settings.adopt or not self._cluster.is_made:
             self._takeover = self._look_first()
             checked.append(self._takeover)
-        document = only_one(Stack.of(self).stack_name)
-        # Where there was a look, a mark that is there is one of no Karpenter, or of the one that is taken over.
-        mark = self._cluster.manifest(self, "OnlyOne", document, overwrite=self._takeover is not None)
-        if self._takeover:
-            mark.node.add_dependency(self._takeover.resource)
-        self._install_after(mark)
+        else:
+            stack = Stack.of(self).stack_name
+            self._install_after(self._cluster.manifest(self, "OnlyOne", only_one(stack), overwrite=False))
         if self._cluster.is_made:
             return
         if not self._settings.adopt:
@@ -469,6 +466,7 @@ class Karpenter(Construct):
             queue_name=self.interruption_queue.queue_name,
         )
         takeover.look_for(*self._plugin.paths, *self._monitoring.paths)
+        self._install_after(takeover.resource)
         return takeover
 
     def _install_after(self, found_alone: IDependable) -> None:

@@ -30,8 +30,7 @@ def leader_lease(namespace: str) -> dict[str, Any]:
 def only_one(stack: str) -> dict[str, Any]:
     """What a second Karpenter on the cluster, of another stack or under another id, cannot create, and so fails before it installs.
 
-    Helm would install over the first one's release, and remove it with the rollback. One that imports the cluster or adopts has it,
-    too, for the stack that makes the cluster may get a Karpenter later, and does not look for another.
+    Helm would install over the first one's release, and remove it with the rollback.
     """
     said = "has Karpenter on this cluster; take it out of there, deploy, and then add it elsewhere"
     metadata = {"name": "only-one-karpenter", "namespace": "kube-system"}

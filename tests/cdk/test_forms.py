@@ -188,7 +188,7 @@ def test_what_was_put_on_others_outlasts_the_gpu_nodes():
 
 
 # In the first mode what looks for a Karpenter has an access entry, and what asks for the drain has one and a role.
-@pytest.mark.parametrize(("mode", "count"), [("API", 12), ("CONFIG_MAP", 8)])
+@pytest.mark.parametrize(("mode", "count"), [("API", 11), ("CONFIG_MAP", 7)])
 def test_what_is_wrong_with_the_cluster_is_found_before_anything_could_fail_of_it(mode, count):
     stack = stack_in()
     graph = Graph(on(imported_v1(stack), stack, authentication_mode=mode))
