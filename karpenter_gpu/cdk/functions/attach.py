@@ -9,8 +9,6 @@ import aws
 from answer import answer
 
 DISCOVERY = "karpenter.sh/discovery"
-# What tells our tags, and an OIDC provider of ours, from those that were there.
-MADE_BY = "karpenter-gpu/made-by"
 AUDIENCE = "sts.amazonaws.com"
 
 
@@ -150,7 +148,7 @@ def clashes(ec2, wanted, kind, key, found):
     allowed = {one[key] for one in found} | set(wanted.get("OwnIds", []))
     for one in listed(ec2, operation, member, f"tag:{DISCOVERY}", [name]):
         # What this stack has tagged, and uses no longer, it untags itself.
-        if one[key] not in allowed and tags_of(one).get(MADE_BY) != wanted["Stack"]:
+        if one[key] not in allowed and tags_of(one).get(aws.MADE_BY) != wanted["Stack"]:
             yield (
                 f"{kind} {one[key]} has the tag {DISCOVERY}={name} as well, so that nodes would get it too; take that tag "
                 f"away, name it with the others, {way_out}"
@@ -192,7 +190,7 @@ def tag(wanted):
             Resources=missing,
             Tags=[
                 {"Key": DISCOVERY, "Value": wanted["ClusterName"]},
-                {"Key": MADE_BY, "Value": wanted["Stack"]},
+                {"Key": aws.MADE_BY, "Value": wanted["Stack"]},
             ],
         )
 
@@ -200,7 +198,7 @@ def tag(wanted):
 def untag(ids, properties):
     """Take our tags from what has our mark."""
     ec2 = aws.client("ec2")
-    marked = tags_on(ec2, ids, MADE_BY)
+    marked = tags_on(ec2, ids, aws.MADE_BY)
     ours = [id for id in ids if marked.get(id) == properties["Stack"]]
     if ours:
         # A value that somebody has changed since is not ours any more.
@@ -208,7 +206,7 @@ def untag(ids, properties):
             Resources=ours,
             Tags=[
                 {"Key": DISCOVERY, "Value": properties["ClusterName"]},
-                {"Key": MADE_BY, "Value": properties["Stack"]},
+                {"Key": aws.MADE_BY, "Value": properties["Stack"]},
             ],
         )
 
@@ -232,7 +230,7 @@ def make_provider(wanted):
         there = iam.get_open_id_connect_provider(OpenIDConnectProviderArn=arn)
     except iam.exceptions.NoSuchEntityException:
         iam.create_open_id_connect_provider(
-            Url=wanted["OidcIssuer"], ClientIDList=[AUDIENCE], Tags=[{"Key": MADE_BY, "Value": wanted["Stack"]}]
+            Url=wanted["OidcIssuer"], ClientIDList=[AUDIENCE], Tags=[{"Key": aws.MADE_BY, "Value": wanted["Stack"]}]
         )
         return
     if AUDIENCE not in there["ClientIDList"]:
@@ -250,7 +248,7 @@ def remove_provider(properties):
     iam = aws.client("iam")
     try:
         there = iam.get_open_id_connect_provider(OpenIDConnectProviderArn=arn)
-        if tags_of(there).get(MADE_BY) == properties["Stack"]:
+        if tags_of(there).get(aws.MADE_BY) == properties["Stack"]:
             iam.delete_open_id_connect_provider(OpenIDConnectProviderArn=arn)
     except iam.exceptions.NoSuchEntityException:
         pass

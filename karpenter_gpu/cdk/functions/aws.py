@@ -9,6 +9,8 @@ import boto3
 from botocore import exceptions
 from botocore.config import Config
 
+# What the stack writes on all that it makes, as a tag or an annotation: its name.
+MADE_BY = "karpenter-gpu/made-by"
 # IAM and EKS are eventually consistent: a policy, a trust or an access entry that was just created may not be in effect yet.
 PATIENCE_SECONDS = 90
 RETRY_EVERY_SECONDS = 5

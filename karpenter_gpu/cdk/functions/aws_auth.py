@@ -11,13 +11,13 @@ import re
 import traceback
 import urllib.error
 
+import aws
 from answer import answer
 from botocore.exceptions import ClientError
 from cluster_api import Api
 
 PATH = "/api/v1/namespaces/kube-system/configmaps"
 ATTEMPTS = 5
-MADE_BY = "karpenter-gpu/made-by"
 
 
 def handler(event, context):
@@ -122,7 +122,7 @@ def take(data, marks, arn, stack):
 
 def mark_of(arn):
     """The annotation that says whose the entry of a role is; its name has 63 characters at most."""
-    return f"{MADE_BY}.{hashlib.sha256(arn.encode()).hexdigest()[:16]}"
+    return f"{aws.MADE_BY}.{hashlib.sha256(arn.encode()).hexdigest()[:16]}"
 
 
 def without(text, arn):

@@ -90,3 +90,8 @@ def token(cluster, role=None):
     }
     url = signer.generate_presigned_url(question, region_name=region, expires_in=60, operation_name="")
     return "k8s-aws-v1." + base64.urlsafe_b64encode(url.encode()).decode().rstrip("=")
+
+
+def maker(one):
+    """The stack that made an object, if one did."""
+    return (one["metadata"].get("annotations") or {}).get(aws.MADE_BY)

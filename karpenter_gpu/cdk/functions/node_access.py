@@ -8,7 +8,6 @@ import traceback
 import aws
 from answer import answer
 
-MADE_BY = "karpenter-gpu/made-by"
 TYPE = "EC2_LINUX"
 
 
@@ -38,10 +37,10 @@ def verdict(request, wanted, eks):
     """Why the request must fail, or nothing."""
     there = entry(eks, wanted)
     if request == "Delete":
-        if there and there.get("tags", {}).get(MADE_BY) == wanted["Stack"]:
+        if there and there.get("tags", {}).get(aws.MADE_BY) == wanted["Stack"]:
             eks.delete_access_entry(**key(wanted))
     elif there is None:
-        eks.create_access_entry(**key(wanted), type=TYPE, tags={MADE_BY: wanted["Stack"]})
+        eks.create_access_entry(**key(wanted), type=TYPE, tags={aws.MADE_BY: wanted["Stack"]})
     elif there["type"] != TYPE:
         return (
             f"{wanted['RoleArn']} has an access entry of type {there['type']} in cluster {wanted['ClusterName']}, by which no "

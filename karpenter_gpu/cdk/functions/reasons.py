@@ -9,12 +9,10 @@ from urllib.parse import quote
 
 import aws
 from botocore.exceptions import ClientError
-from cluster_api import Api
+from cluster_api import Api, maker
 
 DO_NOT_DISRUPT = "karpenter.sh/do-not-disrupt"
 KARPENTERS_OWN = "karpenter.sh/termination"
-# What the stack writes on all that it makes: its name.
-MADE_BY = "karpenter-gpu/made-by"
 CLASS_FINALIZER = "karpenter.k8s.aws/termination"
 NODE_POOLS = "/apis/karpenter.sh/v1/nodepools"
 NODE_CLAIMS = "/apis/karpenter.sh/v1/nodeclaims"
@@ -179,11 +177,6 @@ class Seen:
             if one["spec"]["nodeName"] == node:
                 volume = one["spec"]["source"].get("persistentVolumeName", "?")
                 yield f"volume {volume} is not detached from node {node} (VolumeAttachment {one['metadata']['name']})"
-
-
-def maker(one):
-    """The stack that made an object, if one did."""
-    return (one["metadata"].get("annotations") or {}).get(MADE_BY)
 
 
 def budgets_of(pool):

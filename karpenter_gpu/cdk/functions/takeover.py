@@ -12,7 +12,7 @@ import urllib.error
 
 import aws
 from answer import answer
-from cluster_api import METADATA_ALONE, Api
+from cluster_api import METADATA_ALONE, Api, maker
 
 CHART, CRD_CHART = "karpenter", "karpenter-crd"
 HOW_TO = "docs/existing-karpenter.md of karpenter-gpu"
@@ -55,7 +55,6 @@ KEEPERS = {
     "helm.toolkit.fluxcd.io/name": "Flux; suspend its HelmRelease and delete that without uninstalling first",
 }
 ATTEMPTS = 5
-MADE_BY = "karpenter-gpu/made-by"
 
 
 def handler(event, context):
@@ -132,7 +131,7 @@ def of_others(api, paths, stack):
     """Objects that this stack did not create, and would overwrite."""
     for path in paths:
         one = api.call("GET", path)
-        if one is None or (one["metadata"].get("annotations") or {}).get(MADE_BY) == stack:
+        if one is None or maker(one) == stack:
             continue
         about = one["metadata"]
         name = about["name"]
