@@ -7,11 +7,13 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from eks_rehearsal.processes import wait_for
 from eks_rehearsal.rehearse import Options, rehearse
-from eks_rehearsal.scene import Scene
+from eks_rehearsal.scene import NODECLAIMS, Scene
 from eks_rehearsal.stories import Story
 
 ROOT = Path(__file__).parent.parent
@@ -26,13 +28,10 @@ class Silent:
         return lambda *_, **__: None
 
 
-def wait(look: Any) -> float:
-    """Seconds until something holds."""
+def seconds_until(what: str, look: Callable[[], bool]) -> float:
+    """How long it takes until something holds."""
     began = time.monotonic()
-    while not look():
-        if time.monotonic() - began > PATIENCE_SECONDS:
-            raise TimeoutError(f"not within {PATIENCE_SECONDS:.0f} s")
-        time.sleep(1)
+    wait_for(what, look, seconds=PATIENCE_SECONDS, every=1)
     return time.monotonic() - began
 
 
@@ -40,11 +39,11 @@ def row(scene: Scene, count: int) -> str:
     """Start pods that have a node each, wait for them, take them away, and tell it as a row."""
     before = len(scene.observer.instances)
     workload = scene.start(f"pods-{count}", replicas=count)
-    came = wait(lambda: len(workload.pods("Running")) == count)
+    came = seconds_until("all pods to run", lambda: len(workload.pods("Running")) == count)
     launched = len(scene.observer.instances) - before
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
     scene.clear()
-    went = wait(lambda: not scene.instances() and not scene.kube.items("/apis/karpenter.sh/v1/nodeclaims"))
+    went = seconds_until("all to be gone", lambda: not scene.instances() and not scene.kube.items(NODECLAIMS))
     return f"| {count} | {came:.0f} | {launched} | {went:.0f} | {memory:.1f} |"
 
 

@@ -397,18 +397,14 @@ def destroy() -> str:
             "that the drain's time limit of 45 minutes passed in seconds; Karpenter's did not."
         ),
         "",
-        "| Destroy | What went wrong | Story | Outcome | Its message | Instances left | Took |",
-        "|---|---|---|---|---|---|---|",
-        *map(_destroyed, seen["destroys"]["rows"]),
+        *_destroys(seen["destroys"]["rows"]),
         "",
         (
             'With `karpenter.on_drain_timeout = "terminate"` and no controller, '
             f"seen on {seen['terminates']['dated']} with {seen['terminates']['versions']}:"
         ),
         "",
-        "| Destroy | What went wrong | Story | Outcome | Its message | Instances left | Took |",
-        "|---|---|---|---|---|---|---|",
-        *map(_destroyed, seen["terminates"]["rows"]),
+        *_destroys(seen["terminates"]["rows"]),
         "",
         (
             f"Failed creates that are rolled back, seen on {seen['rollbacks']['dated']} by `tests/rehearsal/test_rollbacks.py` with "
@@ -423,6 +419,12 @@ def destroy() -> str:
         ),
     ]
     return "\n".join(lines)
+
+
+def _destroys(rows: list[dict[str, Any]]) -> list[str]:
+    """The table of destroys that were seen."""
+    head = "| Destroy | What went wrong | Story | Outcome | Its message | Instances left | Took |"
+    return [head, "|---|---|---|---|---|---|---|", *map(_destroyed, rows)]
 
 
 def _destroyed(row: dict[str, Any]) -> str:
@@ -441,7 +443,7 @@ ROLES = {
     "KarpenterNodeRoleAccessRole": "the function that lets an existing node role into the cluster",
     "KarpenterNodeRoleAwsAuthRole": "the function that writes one entry into aws-auth",
     "KarpenterReasonsRole": "the function that asks the cluster what keeps a node",
-    "KarpenterTakeoverRole": "the function that looks for a Karpenter that is there, and takes it over",
+    "KarpenterTakeoverRole": "the function that looks for an existing Karpenter, and takes it over",
 }
 SECURITY = """\
 # Security

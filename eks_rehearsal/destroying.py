@@ -163,7 +163,7 @@ class Destroying:
             seconds=timeline.now - began,
             speed=speed,
             reason=reason,
-            left=tuple(f"{i['InstanceId']} ({i['InstanceType']}, {i['State']['Name']})" for i in self.scene.alive()),
+            left=tuple(f"{one.id} ({one.type}, {one.state})" for one in self.scene.alive()),
             log=told,
         )
         self.destroyed.append(one)

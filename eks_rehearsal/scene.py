@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,13 +11,13 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from eks_rehearsal.account import Account
+from eks_rehearsal.aws.server import Launched
 from eks_rehearsal.cluster.control_plane import ControlPlane
 from eks_rehearsal.cluster.kube import Document, Kube, condition
 from eks_rehearsal.diagnosis import why
 from eks_rehearsal.errors import RehearsalError, StoryFailed
 from eks_rehearsal.labels import CAPACITY_TYPE, GPU_RESOURCE, INSTANCE_GPU_COUNT, NODEPOOL
 from eks_rehearsal.observer import Instance, Observer
-from eks_rehearsal.processes import wait_for
 from eks_rehearsal.timeline import Timeline
 
 NAMESPACE = "rehearsal"
@@ -293,7 +292,7 @@ class Scene:
             if answer:
                 return answer
             waited = time.monotonic() - began
-            if waited > PATIENCE_SECONDS:
+            if waited > (PATIENCE_SECONDS if gives_up_early else seconds):
                 found = why(self.account, self.plane)
                 reason, since = (found, since) if found == reason else (found, waited)
                 if gives_up_early and reason and waited - since > SURE_SECONDS:
@@ -351,13 +350,9 @@ class Scene:
         pools = {one.name for one in self.pools()}
         return [one for one in list(self.observer.instances.values()) if one.ended is None and one.pool in pools]
 
-    def alive(self) -> list[Document]:
+    def alive(self) -> list[Launched]:
         """The instances of pools that EC2 has, whether the pools are there or not."""
-        states = ["pending", "running", "shutting-down", "stopping", "stopped"]
-        found = self.account.aws.client("ec2").describe_instances(
-            Filters=[{"Name": "tag-key", "Values": [NODEPOOL]}, {"Name": "instance-state-name", "Values": states}]
-        )
-        return [one for reservation in found["Reservations"] for one in reservation["Instances"]]
+        return [one for one in self.account.aws.instances() if NODEPOOL in one.tags and one.state != "terminated"]
 
     def image_brings_plugin(self, pool: Pool) -> bool:
         """Whether a pool's nodes run NVIDIA's device plugin without a DaemonSet, as Bottlerocket does."""
@@ -405,24 +400,26 @@ class Scene:
         """Wait until one of Karpenter's controllers leads, by what it writes from now on.
 
         Raises:
-            RehearsalError: None does.
+            StoryFailed: None does.
         """
         now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
-
-        def renewed() -> bool:
-            with contextlib.suppress(RehearsalError):
-                for pod in self.controllers()[:1]:
-                    lease = self.kube.find(LEASE.format(pod["metadata"]["namespace"])) or {}
-                    return str(lease.get("spec", {}).get("renewTime", "")) > now
-            return False
-
-        wait_for("a controller of Karpenter that leads", renewed, seconds=LEADS_SECONDS)
+        self.until(
+            "a controller of Karpenter to lead",
+            lambda: self._lease("renewTime", self.controllers()) > now,
+            seconds=LEADS_SECONDS,
+            gives_up_early=False,
+        )
 
     def _is_led_by(self, new: Sequence[Document]) -> bool:
         """Whether one of them took the lease, which whoever led before gave back at its end."""
-        lease = self.kube.find(LEASE.format(new[0]["metadata"]["namespace"]))
-        since = str(lease["spec"].get("acquireTime") or "") if lease else ""
-        return since >= min(str(pod["metadata"]["creationTimestamp"]) for pod in new)
+        return self._lease("acquireTime", new) >= min(str(pod["metadata"]["creationTimestamp"]) for pod in new)
+
+    def _lease(self, when: str, controllers: Sequence[Document]) -> str:
+        """A time of the lease of controllers; empty where there is none."""
+        for pod in controllers[:1]:
+            lease = self.kube.find(LEASE.format(pod["metadata"]["namespace"])) or {}
+            return str(lease.get("spec", {}).get(when) or "")
+        return ""
 
     def clear(self) -> None:
         """Take away what stories started, and tell the nodes that came for it to go."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,9 +15,7 @@ from eks_rehearsal.aws.wire import AwsError, Call
 from eks_rehearsal.cluster.kube import STRATEGIC, Document, condition
 from eks_rehearsal.cluster.nodes import INTERFACE_OF_CLUSTER, INTERFACE_OF_INSTANCE, NODEGROUP_TAG
 from eks_rehearsal.diagnosis import is_device_plugin
-from eks_rehearsal.errors import RehearsalError
 from eks_rehearsal.labels import NODEPOOL
-from eks_rehearsal.processes import wait_for
 from eks_rehearsal.scene import NAMESPACE, NODEPOOLS, Scene, Workload
 from eks_rehearsal.stories.story import NotPlayed
 
@@ -184,9 +181,9 @@ def _delete_budget(scene: Scene) -> None:
     scene.kube.delete(f"{BUDGETS}/allows-none")
 
 
-def _until(scene: Scene, what: str, look: Callable[[], bool]) -> None:
+def _until(scene: Scene, what: str, look: Callable[[], bool], *, seconds: float = ACT_SECONDS) -> None:
     """Wait, whatever is wrong with the cluster: other stories have broken it, and its controllers may just have lost the API server."""
-    scene.until(what, look, seconds=ACT_SECONDS, gives_up_early=False)
+    scene.until(what, look, seconds=seconds, gives_up_early=False)
 
 
 def _controller(scene: Scene) -> str:
@@ -257,22 +254,20 @@ def _start_api(scene: Scene) -> None:
     """Start the API server, and do what it did not hear of: the CDK's functions take a deletion that failed for done."""
     scene.plane.start_api_server()
     # It serves its own kinds first, and others a little later.
-    wait_for("NodePools to be deleted", lambda: _deleted(scene), seconds=API_SECONDS)
+    _until(scene, "the NodePools to be deleted", lambda: _deleted(scene), seconds=API_SECONDS)
     scene.leading()
 
 
 def _deleted(scene: Scene) -> bool:
     """Delete the NodePools; whether there are none."""
-    with suppress(RehearsalError):
-        found = scene.kube.items(NODEPOOLS)
-        for one in found:
-            scene.kube.delete(f"{NODEPOOLS}/{one['metadata']['name']}")
-        return not found
-    return False
+    found = scene.kube.items(NODEPOOLS)
+    for one in found:
+        scene.kube.delete(f"{NODEPOOLS}/{one['metadata']['name']}")
+    return not found
 
 
 def _slow(scene: Scene) -> None:
-    slow = {one["InstanceId"]: SLOW_MINUTES * 60 / COMPLETING_SPEED for one in scene.alive()}
+    slow = {one.id: SLOW_MINUTES * 60 / COMPLETING_SPEED for one in scene.alive()}
     scene.account.hooks.shutdown_seconds.update(slow)
 
 

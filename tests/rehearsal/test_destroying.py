@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from eks_rehearsal.account import CommandResult
+from eks_rehearsal.aws.server import Launched
 from eks_rehearsal.aws.wire import AwsError
 from eks_rehearsal.destroying import Destroying
 from eks_rehearsal.errors import RehearsalError
@@ -28,7 +29,7 @@ class World:
 
     @staticmethod
     def instance(id):
-        return {"InstanceId": id, "InstanceType": "g5.xlarge", "State": {"Name": "running"}}
+        return Launched(id, "g5.xlarge", "running", spot=False, tags={})
 
     def destroy(self):
         self.done.append(f"destroy at {self.account.functions.clock.speed:.0f}")
