@@ -246,7 +246,7 @@ class Scene:
 
             capacity_type: The capacity type that they must run on; any when left out.
 
-            gpus_a_node: How many GPUs their nodes have; any number when left out.
+            gpus_a_node: How many GPUs their nodes have; Default: any number.
 
             annotations: Of the pods.
 
